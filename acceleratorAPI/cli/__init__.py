@@ -1,0 +1,1 @@
+"""The command ``acceleratorapi``. Nothing here does the work: each command calls the public Python API."""

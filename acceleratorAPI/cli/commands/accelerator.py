@@ -1,0 +1,225 @@
+"""``acceleratorapi start``, ``process`` and ``stop``: one go, or a named accelerator kept between calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from acceleratorAPI.cli import output, progress, remembered
+from acceleratorAPI.cli.output import AsJson
+from acceleratorAPI.config import keywords
+from acceleratorAPI.errors import InputError, InstanceNotFoundError, ParameterError, StateError
+
+if TYPE_CHECKING:
+    from acceleratorAPI.client.accelerator import Accelerator
+
+PROCESS_EXAMPLES = """
+Examples:
+
+  acceleratorapi process cast_gzip big.tar big.tar.gz -p level=2
+
+  acceleratorapi process axonerve_hyperfire in.txt out.txt --config-file corpus.csv
+
+  tar c folder | acceleratorapi process cast_gzip - folder.tar.gz
+"""
+
+START_EXAMPLES = """
+Examples:
+
+  acceleratorapi start axonerve_hyperfire --name replace --config-file corpus.csv
+
+  acceleratorapi process replace in.txt out.txt
+
+  acceleratorapi stop replace
+"""
+
+STOP_EXAMPLES = """
+Examples:
+
+  acceleratorapi stop replace                      end it and remove its files
+
+  acceleratorapi stop replace --stop-mode STOP     end it, keep its state for a later start
+"""
+
+Datafile = Annotated[
+    str | None, typer.Option("--config-file", metavar="FILE", help="The function's configuration file (a corpus).")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A function parameter; give it once for each."),
+]
+Conf = Annotated[str | None, typer.Option(metavar="FILE", help="Read this accelerator.conf.")]
+Provider = Annotated[str | None, typer.Option(help="Where the instance is made; default LOCAL, this machine.")]
+Address = Annotated[str | None, typer.Option(help="Use the instance at this address.")]
+
+
+def process(
+    name: Annotated[str, typer.Argument(metavar="FUNCTION|NAME", help="A function, or a started accelerator.")],
+    source: Annotated[str | None, typer.Argument(metavar="IN", help="The input file; - is standard input.")] = None,
+    target: Annotated[str | None, typer.Argument(metavar="OUT", help="The output file; - is standard output.")] = None,
+    datafile: Datafile = None,
+    values: Values = None,
+    provider: Provider = None,
+    instance_ip: Address = None,
+    conf: Conf = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Process a file: start, process and stop in one go, or on an accelerator started before."""
+    parameters = parse_parameters(values)
+    read_from = _standard(sys.stdin, "IN") if source == "-" else source
+    write_to = _standard(sys.stdout, "OUT") if target == "-" else target
+    with _ready(name, datafile, provider, instance_ip, conf) as accelerator, contextlib.ExitStack() as stack:
+        callback = stack.enter_context(progress.shown(quiet=quiet))
+        result = accelerator.process(
+            read_from,
+            write_to,
+            progress=callback,
+            **parameters,
+        )
+    if as_json:
+        output.document(result.as_dict(), sys.stderr if target == "-" else sys.stdout)
+    else:
+        output.say(str(result))
+
+
+def start(
+    accelerator: Annotated[str, typer.Argument(metavar="FUNCTION", help="The function to run.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; default: the function's name.")] = None,
+    datafile: Datafile = None,
+    values: Values = None,
+    provider: Provider = None,
+    instance_id: Annotated[str | None, typer.Option(help="Use this instance; a stopped one is started again.")] = None,
+    instance_ip: Address = None,
+    conf: Conf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start an accelerator that stays until "acceleratorapi stop"."""
+    from acceleratorAPI.client.accelerator import Accelerator
+    from acceleratorAPI.protocol.stop import StopMode
+
+    parameters = parse_parameters(values)
+    name = name or accelerator
+    remembered.check_free(name)
+    held = Accelerator(
+        accelerator, config_file=conf, provider=provider, instance_id=instance_id, instance_ip=instance_ip
+    )
+    result = held.start(datafile, stop_mode=StopMode.KEEP, **parameters)
+    setting = held.settings.get
+    read = [os.path.abspath(os.path.expanduser(path)) for path in held.settings.files]
+    try:
+        remembered.remember(
+            remembered.Remembered(
+                name,
+                accelerator,
+                setting("csp", "provider"),
+                result.instance_id,
+                result.url_instance,
+                read[0] if read else None,
+            )
+        )
+    except BaseException:
+        # Nobody would know of it.
+        if not setting("csp", "instance_id") and not setting("csp", "instance_ip"):
+            held.stop(StopMode.TERM)
+        raise
+    if as_json:
+        output.document({"name": name, **result.as_dict()})
+    else:
+        output.say(str(result))
+        output.say(f"use it:  acceleratorapi process {name} IN OUT    end it:  acceleratorapi stop {name}")
+
+
+def stop(
+    name: Annotated[str, typer.Argument(help="The name it was started under.")],
+    stop_mode: Annotated[str, typer.Option(help="TERM deletes it, STOP keeps its state, KEEP leaves it running.")] = (
+        "TERM"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Stop an accelerator started before."""
+    entry = remembered.find(name)
+    try:
+        result = _attach(entry).stop(stop_mode)
+    except InstanceNotFoundError as error:
+        remembered.forget(name)
+        raise InstanceNotFoundError(f"{error}; {name!r} is forgotten") from error
+    remembered.forget(name)
+    if as_json:
+        output.document({"name": name, **result.as_dict()})
+    else:
+        output.say(str(result))
+
+
+def parse_parameters(values: list[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs as a dict; a value that is JSON (a number, true, a list) is taken as such.
+
+    Raises:
+        ParameterError: a pair has no ``=`` or no key, or a key comes twice or cannot be a parameter.
+    """
+    parameters: dict[str, Any] = {}
+    for pair in values or []:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise ParameterError(f"-p {pair!r}: write it as KEY=VALUE")
+        if key in parameters:
+            raise ParameterError(f"-p {pair!r}: {key!r} is given twice")
+        try:
+            parameters[key] = json.loads(text)
+        except json.JSONDecodeError:
+            parameters[key] = text
+    return keywords(parameters, "-p")
+
+
+def _attach(entry: remembered.Remembered) -> Accelerator:
+    """The accelerator of an earlier ``start``, on the same instance and configuration."""
+    from acceleratorAPI.client.accelerator import Accelerator
+    from acceleratorAPI.protocol.stop import StopMode
+
+    accelerator = Accelerator(
+        entry.accelerator,
+        config_file=entry.config_file,
+        provider=entry.provider,
+        instance_id=entry.instance_id,
+        instance_ip=None if entry.instance_id else entry.instance_ip,
+    )
+    accelerator.start(stop_mode=StopMode.KEEP)
+    return accelerator
+
+
+@contextlib.contextmanager
+def _ready(
+    name: str, datafile: str | None, provider: str | None, instance_ip: str | None, conf: str | None
+) -> Iterator[Accelerator]:
+    """A started accelerator: the remembered one called ``name``, else one just for this command."""
+    from acceleratorAPI.client.accelerator import Accelerator
+
+    entry = remembered.load().get(name)
+    if entry is not None:
+        if datafile is not None:
+            raise StateError(f"{name!r} is configured already: stop it and start it with the other --config-file")
+        yield _attach(entry)
+        return
+    with Accelerator(name, config_file=conf, provider=provider, instance_ip=instance_ip) as accelerator:
+        accelerator.start(datafile)
+        yield accelerator
+
+
+def _standard(stream: Any, shown: str) -> Any:
+    """The binary file under ``stream``, which Python leaves out when the caller had closed it.
+
+    Unbuffered: what cannot be written is an error of this job, not of the interpreter's end.
+
+    Raises:
+        InputError: it is closed.
+    """
+    if stream is None:
+        raise InputError(f"{shown} = '-': this standard stream is closed; name a file")
+    # With PYTHONUNBUFFERED the buffer itself is the raw file.
+    return getattr(stream.buffer, "raw", stream.buffer)

@@ -1,0 +1,73 @@
+"""Which instance an accelerator uses: one made for it, one given by id or address, or a bare node's address."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from acceleratorAPI.client.node import NodeClient
+from acceleratorAPI.config import Configuration
+from acceleratorAPI.errors import InstanceError, InstanceNotFoundError
+from acceleratorAPI.providers.base import Instance, InstanceSpec, Provider
+from acceleratorAPI.providers.registry import get_provider
+
+Origin = Literal["made", "restarted", "found", "address"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the work is done.
+
+    Attributes:
+        origin: how we came to it; an ``address`` has neither provider nor instance.
+        node: its REST API.
+    """
+
+    origin: Origin
+    node: NodeClient
+    provider: Provider | None = None
+    instance: Instance | None = None
+
+
+def list_instances(*, config_file: str | os.PathLike[str] | None = None, provider: str | None = None) -> list[Instance]:
+    """The instances of the configured provider, or of the one named, oldest first."""
+    configuration = Configuration.load(config_file, {("csp", "provider"): provider})
+    return get_provider(configuration.get("csp", "provider"), configuration).instances()
+
+
+def acquire(configuration: Configuration, accelerator: str) -> Place:
+    """The instance the configuration asks for, its node answering.
+
+    Raises:
+        ProviderUnknownError: no such provider.
+        InstanceNotFoundError: no such instance.
+        InstanceError: it could not be made or started.
+    """
+    provider = get_provider(configuration.get("csp", "provider"), configuration)
+    instance_id = configuration.get("csp", "instance_id")
+    address = configuration.get("csp", "instance_ip")
+    if instance_id:
+        return _running(provider, provider.find(instance_id=instance_id))
+    if address:
+        try:
+            return _running(provider, provider.find(address=address))
+        except InstanceNotFoundError:
+            url = address if "://" in address else f"http://{address}"
+            return Place("address", NodeClient(url, configuration.get("general", "node_token") or ""))
+    instance = provider.create(InstanceSpec(accelerator, os.getpid()))
+    return Place("made", _node(provider, instance), provider, instance)
+
+
+def _running(provider: Provider, instance: Instance) -> Place:
+    origin: Origin = "found"
+    if instance.status == "stopped":
+        instance = provider.start(instance, os.getpid())
+        origin = "restarted"
+    if instance.status != "running":
+        raise InstanceError(f"instance {instance.id} is still {instance.status}: try again in a moment")
+    return Place(origin, _node(provider, instance), provider, instance)
+
+
+def _node(provider: Provider, instance: Instance) -> NodeClient:
+    return NodeClient(instance.url, instance.token, lambda: provider.diagnose(instance))

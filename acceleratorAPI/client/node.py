@@ -1,0 +1,290 @@
+"""A node's REST API as methods. HTTP and its errors end here: what comes out are records and typed errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import urllib3
+from pydantic import BaseModel, ValidationError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
+
+from acceleratorAPI.client.transfer import CHUNK_BYTES, Input, MultipartForm
+from acceleratorAPI.errors import (
+    AcceleratorError,
+    AuthenticationError,
+    DiskFullError,
+    FunctionFailedError,
+    NodeBusyError,
+    NodeError,
+    NodeUnreachableError,
+    NotFoundError,
+    PermissionDeniedError,
+    error_from_code,
+)
+from acceleratorAPI.protocol import paths
+from acceleratorAPI.protocol.records import App, ConfigurationRecord, Lease, Page, ProcessRecord
+
+CONNECT_S = 10.0
+# No limit on a whole request, only on silence: longer than the node's longest long poll.
+IDLE_S = 120.0
+POLL_S = 30
+BUSY_TRIES = 6
+READ_TRIES = 3
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+EndedT = TypeVar("EndedT", ConfigurationRecord, ProcessRecord)
+_BY_STATUS: dict[int, type[NodeError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    503: NodeBusyError,
+}
+
+
+class _PatientHTTP(HTTPConnection):
+    """Sends under the idle limit; urllib3 would send under the shorter one for connecting."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(IDLE_S)
+
+
+class _PatientHTTPS(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(IDLE_S)
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _PatientHTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _PatientHTTPS
+
+
+class NodeClient:
+    """One node. Safe to use from several threads; holds no state but its connections."""
+
+    def __init__(self, url: str, token: str = "", diagnose: Callable[[], str] | None = None) -> None:
+        """Connect on first use.
+
+        Args:
+            url: of the node, without a path or with the one a proxy serves it under.
+            token: sent as bearer token when not empty.
+            diagnose: why the node may not answer, for error messages.
+        """
+        self.url = url.rstrip("/")
+        self._diagnose = diagnose or (lambda: "")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._pool, self._pid = _new_pool(), os.getpid()
+
+    def __repr__(self) -> str:
+        return f"NodeClient({self.url!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def describe(self) -> dict[str, Any]:
+        """What ``GET /`` says: name, version, functions."""
+        return dict(self._json("GET", "/"))
+
+    def catalogue(self) -> dict[str, dict[str, Any]]:
+        """The card of each function by name; empty for a node that only speaks v1.0."""
+        try:
+            entries = self._json("GET", paths.FUNCTIONS)
+        except NotFoundError:
+            return {}
+        return {entry["name"]: entry for entry in entries}
+
+    def newest_configuration(self) -> ConfigurationRecord | None:
+        """The configuration made last."""
+        page = _record(Page[ConfigurationRecord], self._json("GET", paths.CONFIGURATION))
+        return page.results[0] if page.results else None
+
+    def configure(
+        self, parameters: Mapping[str, Any], datafile: Input | None, on_read: Callable[[int, int | None], None]
+    ) -> ConfigurationRecord:
+        """Make a configuration and wait until the function is ready.
+
+        Raises:
+            InputError: parameters or datafile are wrong.
+        """
+        answer = self._send_form(paths.CONFIGURATION, {"parameters": json.dumps(parameters)}, datafile, on_read)
+        return _succeeded(_record(ConfigurationRecord, answer))
+
+    def submit(
+        self, fields: Mapping[str, str], datafile: Input | None, on_read: Callable[[int, int | None], None]
+    ) -> ProcessRecord:
+        """Hand over a job; it need not have ended."""
+        return _record(ProcessRecord, self._send_form(paths.PROCESS, fields, datafile, on_read))
+
+    def job(self, job_id: str, wait_s: float) -> ProcessRecord:
+        """The job when it has ended, or as it is after ``wait_s`` seconds.
+
+        Raises:
+            JobError: it failed.
+        """
+        return _succeeded(_record(ProcessRecord, self._json("GET", f"{paths.PROCESS}{job_id}?wait={wait_s:g}")))
+
+    def remove_job(self, job_id: str) -> None:
+        """Cancel the job if it runs, and remove its files. Gone already is fine."""
+        with contextlib.suppress(NotFoundError):
+            self._request("DELETE", f"{paths.PROCESS}{job_id}").drain_conn()
+
+    @contextlib.contextmanager
+    def result(self, url: str) -> Iterator[BaseHTTPResponse]:
+        """The stream of a job's output."""
+        with self._translated():
+            answer = self._request("GET", url if "://" in url else f"/{url.lstrip('/')}")
+            try:
+                yield answer
+            except BaseException:
+                # Bytes are still to come: the connection cannot serve another request.
+                answer.close()
+                raise
+            answer.release_conn()
+
+    def stop(self) -> App:
+        """Drop the configurations."""
+        answer = self._json("GET", paths.STOP)
+        return _record(App, answer.get("app", {}))
+
+    def lease(self, lease: Lease) -> None:
+        """Say on whose life the node's hangs."""
+        body = lease.model_dump_json().encode()
+        self._request("PUT", paths.LEASE, body=body, headers={"Content-Type": "application/json"}).drain_conn()
+
+    def _send_form(
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        datafile: Input | None,
+        on_read: Callable[[int, int | None], None],
+    ) -> Any:
+        """POST a form; when the node is busy, again after a while, as long as the file can be read again."""
+        for attempt in range(1, BUSY_TRIES + 1):
+            reader, size = datafile.open() if datafile is not None else (None, None)
+            try:
+                file = (datafile.name, reader, size) if datafile is not None and reader is not None else None
+                form = MultipartForm(fields, file, on_read)
+                return self._parsed(self._request("POST", path, body=form, headers=form.headers))
+            except DiskFullError:
+                raise
+            except NodeBusyError as error:
+                if attempt == BUSY_TRIES or (datafile is not None and not datafile.repeatable):
+                    raise
+                # Full jitter: clients that were refused together do not come back together.
+                time.sleep(random.uniform(0, min(30.0, error.retry_after_s * 2**attempt)))  # noqa: S311
+            finally:
+                if datafile is not None and reader is not None:
+                    datafile.close(reader)
+        raise AssertionError("unreachable")
+
+    def _json(self, method: str, path: str) -> Any:
+        return self._parsed(self._request(method, path))
+
+    def _parsed(self, answer: BaseHTTPResponse) -> Any:
+        with self._translated():
+            text = answer.read(decode_content=False)
+            answer.release_conn()
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise NodeError(f"{self.url}: the answer is not JSON; is this a node?") from error
+
+    def _request(
+        self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> BaseHTTPResponse:
+        """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
+        tries = READ_TRIES if method in ("GET", "DELETE") else 1
+        url = path if "://" in path else self.url + path
+        if self._pid != os.getpid():
+            # A forked child must not talk on its parent's connections.
+            self._pool, self._pid = _new_pool(), os.getpid()
+        for attempt in range(1, tries + 1):
+            try:
+                with self._translated():
+                    answer = self._pool.request(
+                        method, url, body=body, headers={**self._headers, **(headers or {})}, preload_content=False
+                    )
+            except NodeUnreachableError:
+                if attempt == tries or "has ended" in self._diagnose():
+                    raise
+                time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311
+                continue
+            if answer.status >= 300:
+                raise self._refusal(answer, f"{method} {path}")
+            return answer
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The one edge where urllib3's errors become ours."""
+        try:
+            yield
+        except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.LocationValueError):
+                usable = "use host, host:port or http(s)://host:port"
+                raise NodeError(f"{self.url!r} is not the address of a node: {usable}") from None
+            never = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+            what = f"nothing answers at {self.url}" if never else f"the connection to {self.url} broke off"
+            raise NodeUnreachableError(f"{what}: {self._diagnose() or _reason(error)}") from error
+
+    def _refusal(self, answer: BaseHTTPResponse, what: str) -> AcceleratorError:
+        """The error an answer stands for."""
+        with self._translated():
+            text = answer.read(1 << 16, decode_content=False)
+            answer.release_conn()
+        try:
+            problem = json.loads(text)
+            error = error_from_code(problem["code"], problem["detail"])
+        except (ValueError, KeyError, TypeError):
+            kind = _BY_STATUS.get(answer.status, NodeError)
+            error = kind(f"{self.url} answers {answer.status} {answer.reason or ''} to {what}".replace("  ", " "))
+        if isinstance(error, NodeBusyError):
+            after = answer.headers.get("Retry-After", "")
+            error.retry_after_s = float(after) if after.isdecimal() else NodeBusyError.retry_after_s
+        return error
+
+
+def _new_pool() -> urllib3.PoolManager:
+    timeout = urllib3.Timeout(connect=CONNECT_S, read=IDLE_S)
+    pool = urllib3.PoolManager(
+        num_pools=2, maxsize=16, block=False, timeout=timeout, retries=False, blocksize=CHUNK_BYTES
+    )
+    pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+    return pool
+
+
+def _record(kind: type[RecordT], values: Any) -> RecordT:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise NodeError(f"the node's answer has a wrong {field or 'shape'}: {first['msg']}") from None
+
+
+def _succeeded(record: EndedT) -> EndedT:
+    """``record``, unless it says that it failed: that is raised as what it was at the node."""
+    if not record.inerror:
+        return record
+    message = " ".join(record.parametersresult.app.msg.split()) if record.parametersresult else "failed without a word"
+    error = error_from_code(record.errorcode or "", message)
+    raise error if type(error) is not AcceleratorError else FunctionFailedError(message)
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    """The part of urllib3's message that a person can use."""
+    inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error.__cause__
+    return " ".join(str(inner or error).rpartition("] ")[2].split()) or type(error).__name__

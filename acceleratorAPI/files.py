@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all. Nothing here knows of jobs or HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+from acceleratorAPI.errors import FileAccessError
+
+_O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+
+
+def access_error(action: str, path: os.PathLike[str] | str, error: OSError) -> FileAccessError:
+    """One clear line for a failed file operation, e.g. ``cannot write '/x/y': Permission denied``."""
+    return FileAccessError(f"cannot {action} {os.fspath(path)!r}: {error.strerror or error}")
+
+
+def open_source(path: os.PathLike[str] | str) -> FileIO:
+    """An unbuffered reader of a regular file or FIFO.
+
+    Raises:
+        FileAccessError: it does not exist, is a folder, or may not be read.
+    """
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise access_error("read", path, error) from error
+
+
+@contextlib.contextmanager
+def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterator[FileIO]:
+    """Write a file that takes the place of ``path`` only when the block ends without an error.
+
+    Where the file system can (``O_TMPFILE``), the file has no name until then, so that not even
+    ``kill -9`` leaves anything behind. A device or FIFO (``/dev/stdout``) is written in place.
+
+    Args:
+        path: the file to make or replace.
+        durable: also flush file and folder to the disk before the new name counts.
+
+    Raises:
+        FileAccessError: the folder is missing or read-only, or ``path`` is a folder.
+    """
+    final = Path(os.path.realpath(path))
+    if final.is_dir():
+        raise FileAccessError(f"cannot write {os.fspath(path)!r}: it is a folder; name a file in it")
+    if final.exists() and not final.is_file():
+        with open(final, "wb", buffering=0) as device:
+            yield device
+        return
+    if final.exists() and not os.access(final, os.W_OK):
+        raise FileAccessError(f"cannot write {os.fspath(path)!r}: the file is read-only")
+    temporary = final.with_name(f".{final.name[:100]}.{secrets.token_hex(8)}.partial")
+    try:
+        output, named = _open_temporary(final.parent, temporary)
+    except OSError as error:
+        raise access_error("write", path, error) from error
+    try:
+        with output:
+            yield output
+            if durable:
+                os.fsync(output.fileno())
+            if not named:
+                _give_name(output, temporary)
+                named = True
+        if final.exists():
+            os.chmod(temporary, final.stat().st_mode & 0o7777)
+        os.replace(temporary, final)
+        if durable:
+            _sync_folder(final.parent)
+    except BaseException:
+        if named:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        raise
+
+
+def _open_temporary(folder: Path, temporary: Path) -> tuple[FileIO, bool]:
+    """An empty file in ``folder``, and whether it already has the name ``temporary``."""
+    if _O_TMPFILE:
+        # Not every file system has O_TMPFILE (EOPNOTSUPP, or EISDIR on old kernels): then a named file serves.
+        with contextlib.suppress(OSError):
+            return FileIO(os.open(folder, _O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666), "r+b"), False
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+    return FileIO(os.open(temporary, flags, 0o666), "r+b"), True
+
+
+def _give_name(unnamed: FileIO, path: Path) -> None:
+    # A src_dir_fd makes Python call linkat(AT_SYMLINK_FOLLOW); plain link() would link the /proc entry itself.
+    link = f"/proc/self/fd/{unnamed.fileno()}"
+    os.link(link, path, src_dir_fd=unnamed.fileno(), follow_symlinks=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

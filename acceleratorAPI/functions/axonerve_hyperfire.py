@@ -1,0 +1,127 @@
+"""The function ``axonerve_hyperfire``: whole-word replacement from a corpus, in one pass, exact to the byte."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from acceleratorAPI.drivers.base import Source, Target
+from acceleratorAPI.drivers.cpu import BlockKernel, run_blocks
+from acceleratorAPI.errors import DatafileError, FunctionFailedError, StateError
+from acceleratorAPI.files import access_error
+from acceleratorAPI.functions.base import Function, NoParameters, Outcome
+from acceleratorAPI.native._kernels import CorpusError, WordReplacer
+from acceleratorAPI.protocol.cards import Card
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_USUAL_BLOCK = 1 << 20
+_SMALLEST_BLOCK = 64 << 10
+# A block of nothing but one-letter words with long replacements must still fit the memory.
+_LARGEST_OUTPUT = 32 << 20
+
+
+class WordKernel(BlockKernel[int]):
+    """Replaces the words of each block; the byte before it tells whether it begins inside a word."""
+
+    lookbehind = 1
+
+    def __init__(self, replacer: WordReplacer, block_size: int | None = None) -> None:
+        by_output = max(_SMALLEST_BLOCK, 2 * _LARGEST_OUTPUT // max(1, replacer.longest_replacement))
+        # A cut is looked for in the second half of a block, where several of the longest words must find room.
+        by_words = 8 * (replacer.longest_word + 1)
+        self.block_size = block_size or max(by_words, min(_USUAL_BLOCK, by_output))
+        self.replaced = 0
+        self._replacer = replacer
+
+    @override
+    def cut(self, window: memoryview, start: int) -> int:
+        return self._replacer.cut(window, start)
+
+    @override
+    def run(self, window: memoryview, start: int) -> tuple[Buffer, int]:
+        return self._replacer.replace(window, start)
+
+    @override
+    def collect(self, note: int) -> None:
+        self.replaced += note
+
+
+class HyperFire(Function[NoParameters, NoParameters]):
+    """Replaces each word of a text that stands in the corpus."""
+
+    card = Card(
+        name="axonerve_hyperfire",
+        title="Search and replace of whole words",
+        description=(
+            "Replaces every whole word of a text that stands in a corpus, in one pass. A word is a run of the "
+            "characters `A-Z a-z 0-9 _`; what is replaced is exactly what GNU sed's `s/\\<word\\>/replacement/g` "
+            "matches in the C locale. Where several corpus words begin at one place, the longest wins; replaced text "
+            "is not looked at again. Corpus words are bytes taken literally, of any length, and may hold spaces, "
+            "punctuation and bytes from 0x80."
+        ),
+        version="1.0",
+        datafile="required",
+        datafile_format=(
+            "One word,replacement per line (LF or CRLF); the first comma separates, a replacement may be empty or "
+            "hold commas; no duplicate and no empty word; a UTF-8 byte order mark at the start is skipped."
+        ),
+        limits=(
+            "A corpus word whose first or last byte is no word character never matches; `start` counts such words.",
+            "A corpus word cannot hold a comma or a line feed, and neither it nor its replacement exceeds 256 MiB.",
+            "The compiled corpus stays in memory: about 100 to 200 bytes a word.",
+            "Upper and lower case differ.",
+        ),
+    )
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self._replacer: WordReplacer | None = None
+
+    @override
+    def configure(self, parameters: NoParameters, datafile: Path | None) -> Mapping[str, Any]:
+        if datafile is None:
+            raise DatafileError("axonerve_hyperfire: needs a corpus; give a datafile of lines word,replacement")
+        started = time.perf_counter()
+        self._replacer = replacer = _compile(datafile)
+        answer: dict[str, Any] = {
+            "words": replacer.words,
+            "compile-seconds": round(time.perf_counter() - started, 6),
+            "table-bytes": replacer.table_bytes,
+        }
+        if replacer.unmatchable_words:
+            answer["unmatchable-words"] = replacer.unmatchable_words
+            answer["warning"] = (
+                f"{replacer.unmatchable_words} of {replacer.words} words can never match, the first on line "
+                f"{replacer.first_unmatchable_line}: a word must begin and end with one of A-Z a-z 0-9 _"
+            )
+        return answer
+
+    @override
+    def process(self, source: Source | None, target: Target | None, parameters: NoParameters) -> Outcome:
+        if source is None or target is None:
+            raise FunctionFailedError("axonerve_hyperfire: needs an input and an output")
+        if self._replacer is None:
+            raise StateError("axonerve_hyperfire: process before configure; start it with a corpus first")
+        kernel = WordKernel(self._replacer)
+        measurement = run_blocks(kernel, source, target, self.threads)
+        return Outcome(measurement, {"replacements": kernel.replaced})
+
+
+def _compile(datafile: Path) -> WordReplacer:
+    try:
+        corpus = datafile.read_bytes()
+    except OSError as error:
+        raise access_error("read", datafile, error) from error
+    try:
+        return WordReplacer(corpus)
+    except CorpusError as error:
+        line, text, reason = error.args
+        place = f"line {line}: {text.decode('utf-8', 'backslashreplace')!r}: " if line else ""
+        raise DatafileError(f"corpus {os.fspath(datafile)!r}: {place}{reason}") from None

@@ -1,0 +1,82 @@
+"""``python -m acceleratorAPI.node``: the command line of a node."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.node.settings import Settings, cores, default_state
+
+_EXAMPLES = """examples:
+  python -m acceleratorAPI.node
+      listen on 127.0.0.1:8000; the token is in the state folder's file "token"
+  python -m acceleratorAPI.node --port 0 --auth none --accelerator cast_gzip
+      a free port, no token, cast_gzip for clients that name no function
+  python -m acceleratorAPI.node --host 0.0.0.0 --token-file /etc/node.token --public-url https://node.example.org
+      behind a proxy that speaks TLS
+  python -m acceleratorAPI.node --owner $$ --files-under "$HOME/data"
+      end with this shell; jobs may read and write files below ~/data in place
+
+exit codes: 0 ended as asked, 2 a setting cannot be used
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m acceleratorAPI.node",
+        description="Serve the installed functions over the REST API.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=8000, help="TCP port, 0 for a free one (%(default)s)")
+    add("--state", type=Path, metavar="DIR", help=f"folder of token, database and spool ({default_state()})")
+    add("--accelerator", metavar="NAME", help="the function of requests that name none")
+    add("--auth", choices=("token", "none"), default="token", help="none: on loopback only (%(default)s)")
+    add("--token-file", type=Path, metavar="FILE", help="read the token there (DIR/token, made at the first start)")
+    add("--owner", type=int, metavar="PID", help="end when this process is gone")
+    add("--at-end", choices=("terminate", "stop"), default="terminate",
+        help="when the owner is gone: remove the state folder, or keep it (%(default)s)")  # fmt: skip
+    add("--files-under", type=Path, metavar="DIR", action="append", default=[],
+        help="jobs may read and write files below DIR in place; may be repeated")  # fmt: skip
+    add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
+    add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
+    add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
+    add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
+    add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
+    return parser
+
+
+def settings_of(argv: Sequence[str] | None = None) -> Settings:
+    """The settings a command line asks for; ends the process with 2 and a message when it is malformed.
+
+    Raises:
+        ConfigurationError: a value is not usable.
+    """
+    values = vars(_parser().parse_args(argv))
+    for name in ("slots", "threads"):
+        if values[name] < 1:
+            raise ConfigurationError(f"--{name} {values[name]}: use 1 or more")
+    values["files_under"] = tuple(values["files_under"])
+    return Settings(**values)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a node; the exit code."""
+    try:
+        settings = settings_of(argv)
+        # Not before the arguments are read: --help and mistakes need no server.
+        from acceleratorAPI.node.serve import serve
+
+        return serve(settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"acceleratorAPI.node: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The ASGI application of a node."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from acceleratorAPI.node import openapi, pages, problems, v1, v2
+from acceleratorAPI.node.service import Service
+
+_DESCRIPTION = """Configure an accelerated function, send it files, fetch the results.
+
+Every error is an `application/problem+json` object; `inerror` is in every answer.
+"""
+
+
+def build(service: Service) -> FastAPI:
+    """The routes of ``service``, errors and documentation included."""
+    app = FastAPI(
+        title="acceleratorAPI node",
+        version=v2.VERSION,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    app.include_router(v1.router(service))
+    app.include_router(v2.router(service))
+    app.include_router(pages.router(service, app))
+    # The framework's documented way to replace the generated document.
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,182 @@
+"""The body of a POST: small fields into memory, the one file straight into the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from acceleratorAPI.errors import InputError
+from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
+from acceleratorAPI.node.problems import RequestError
+from acceleratorAPI.node.spool import Spool, SpoolWriter
+
+FILE = "datafile"
+FIELDS = frozenset({"parameters", "configuration", "source", "target"})
+MAX_FIELD_BYTES = 1 << 20
+IDLE_S = 120.0
+
+
+@dataclass
+class Form:
+    """What a request sent.
+
+    Attributes:
+        fields: the text fields.
+        spooled: spool name of the file, ``None`` when there is none.
+        filename: what the client calls it.
+        size_bytes: of the file.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
+    spooled: str | None = None
+    filename: str | None = None
+    size_bytes: int = 0
+
+    def keep(self) -> str | None:
+        """The spool name; the file now belongs to the caller."""
+        name, self.spooled = self.spooled, None
+        return name
+
+
+@contextlib.asynccontextmanager
+async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
+    """The request's form; its file is removed at the end of the block unless ``keep()`` was called.
+
+    Raises:
+        InputError: the body is malformed or a field too long.
+        DiskFullError: the file does not fit.
+    """
+    form = Form()
+    try:
+        content_type = request.headers.get("content-type", "")
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            length = request.headers.get("content-length", "")
+            if length.isdigit():
+                spool.check_room(int(length))
+            await _Multipart(request, form, spool, boundary_of(content_type)).read()
+        elif kind in ("application/x-www-form-urlencoded", "application/json", ""):
+            _plain(kind, await _whole(request), form)
+        else:
+            raise RequestError(415, f"Content-Type {kind!r}: send multipart/form-data (or JSON when there is no file)")
+        yield form
+    finally:
+        spool.remove(form.keep())
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise RequestError(408, f"no byte of the request came for {IDLE_S:.0f} s") from None
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _whole(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in _chunks(request):
+        body += chunk
+        if len(body) > MAX_FIELD_BYTES:
+            raise RequestError(413, f"a body without a file may have {MAX_FIELD_BYTES} bytes; send multipart/form-data")
+    return bytes(body)
+
+
+def _plain(kind: str, body: bytes, form: Form) -> None:
+    """The fields of a body that carries no file."""
+    if not body.strip():
+        return
+    try:
+        text = body.decode("utf-8")
+        if kind == "application/json":
+            values: Any = json.loads(text)
+        else:
+            values = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARTS))
+    except ValueError as error:
+        # The error's own text may quote what was sent.
+        raise InputError(f"the body is not {kind or 'a form'}") from error
+    if not isinstance(values, dict):
+        raise InputError("the JSON body is not an object")
+    for name, value in values.items():
+        if value is not None and name in FIELDS | {FILE}:
+            form.fields[name] = value if isinstance(value, str) else json.dumps(value)
+    if form.fields.pop(FILE, ""):
+        raise InputError("a datafile can only be sent as multipart/form-data")
+
+
+class _Multipart:
+    """Reads one multipart body into a form."""
+
+    def __init__(self, request: Request, form: Form, spool: Spool, boundary: bytes) -> None:
+        self._request = request
+        self._form = form
+        self._spool = spool
+        self._reader = MultipartReader(boundary)
+        self._part = Part("", None)
+        self._text = bytearray()
+        self._writer: SpoolWriter | None = None
+
+    async def read(self) -> None:
+        try:
+            async for chunk in _chunks(self._request):
+                for event in self._reader.feed(chunk):
+                    if isinstance(event, memoryview):
+                        await self._data(event)
+                    elif isinstance(event, Part):
+                        await self._begin(event)
+                    elif event is End.PART:
+                        await self._end()
+            self._reader.close()
+        except BaseException:
+            if self._writer is not None:
+                await self._writer.abort()
+            raise
+
+    async def _begin(self, part: Part) -> None:
+        self._part = part
+        self._text.clear()
+        if part.name == FILE:
+            if part.filename:
+                self._open()
+        elif part.filename and part.name not in FIELDS:
+            raise InputError(f"a file was sent as {part.name[:100]!r}; the one file a request may send is 'datafile'")
+
+    def _open(self) -> SpoolWriter:
+        if self._form.spooled is not None:
+            raise InputError("more than one datafile was sent; send one request a file")
+        name = self._spool.new_name()
+        self._writer = self._spool.writer(name)
+        self._form.spooled = name
+        self._form.filename = (self._part.filename or "")[:255] or None
+        return self._writer
+
+    async def _data(self, data: memoryview) -> None:
+        if self._part.name == FILE:
+            await (self._writer or self._open()).write(data)
+            return
+        if len(self._text) + len(data) > MAX_FIELD_BYTES:
+            raise RequestError(413, f"field {self._part.name[:100]!r} is longer than {MAX_FIELD_BYTES} bytes")
+        if self._part.name in FIELDS:
+            self._text += data
+
+    async def _end(self) -> None:
+        if self._writer is not None:
+            await self._writer.close()
+            self._form.size_bytes = self._writer.size_bytes
+            self._writer = None
+        elif self._part.name in FIELDS:
+            try:
+                self._form.fields[self._part.name] = self._text.decode("utf-8")
+            except UnicodeDecodeError:
+                raise InputError(f"field {self._part.name!r} is not UTF-8 text") from None

@@ -1,0 +1,134 @@
+"""What the framework cannot derive for ``/openapi.json``: request bodies, errors, files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from acceleratorAPI.node.problems import MEDIA_TYPE
+from acceleratorAPI.protocol.records import Problem
+
+_REFERENCE = "#/components/schemas/"
+_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
+_WHEN = {
+    400: "The request is malformed, or the function does not accept it.",
+    403: "The path lies outside of the folders the node may use (--files-under).",
+    404: "No such record, page or function.",
+    408: "The request stopped arriving.",
+    409: "No configuration is active, or the one named was stopped.",
+    413: "A text field or a body without a file is too long.",
+    415: "The body has a type that is not read here.",
+    416: "No byte of the range exists.",
+    503: "The queue is full or the node is ending; see Retry-After.",
+    507: "The node's disk has no space for the file.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented error answers of a route; any other error has the same shape."""
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": _WHEN[status], "content": _PROBLEM} for status in statuses
+    }
+    found[401] = {"description": "The token is missing or wrong.", "content": _PROBLEM}
+    found["default"] = {"description": "Any other error.", "content": _PROBLEM}
+    return found
+
+
+_PARAMETERS = {
+    "type": "string",
+    "contentMediaType": "application/json",
+    "description": 'JSON text `{"env": {"accelerator": "NAME"}, "app": {"specific": {...}}}`;'
+    " the function's parameters are in `app.specific` or beside it.",
+}
+_PARAMETERS_OBJECT = {"anyOf": [_PARAMETERS, {"type": "object", "additionalProperties": True}]}
+_TEXT_FIELDS: dict[str, Any] = {
+    "configuration": {
+        "type": "string",
+        "description": "The `url`, or the id, of a configuration. Absent: the active one.",
+    },
+    "source": {
+        "type": "string",
+        "description": "Instead of `datafile`: absolute path or file:// URL on the node's machine (--files-under).",
+    },
+    "target": {
+        "type": "string",
+        "description": "Write the output there instead of keeping it: absolute path or file:// URL (--files-under).",
+    },
+}
+
+
+def _body(file: str, fields: dict[str, Any]) -> dict[str, Any]:
+    datafile = {"type": "string", "contentMediaType": "application/octet-stream", "description": file}
+    multipart = {"type": "object", "properties": {"parameters": _PARAMETERS, **fields, "datafile": datafile}}
+    form = {"type": "object", "properties": {"parameters": _PARAMETERS, **fields}}
+    plain = {"type": "object", "properties": {"parameters": _PARAMETERS_OBJECT, **fields}}
+    return {
+        "requestBody": {
+            "required": False,
+            "content": {
+                "multipart/form-data": {"schema": multipart},
+                "application/x-www-form-urlencoded": {"schema": form},
+                "application/json": {"schema": plain},
+            },
+        }
+    }
+
+
+CONFIGURATION_BODY = _body("The function's configuration file, when it takes one.", {})
+PROCESS_BODY = _body("The input file, of any size.", _TEXT_FIELDS)
+
+STOP_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "All configurations are dropped.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["app", "inerror"],
+                    "properties": {
+                        "app": {"$ref": f"{_REFERENCE}App"},
+                        "inerror": {"type": "boolean"},
+                        "errorcode": {"type": ["string", "null"]},
+                    },
+                }
+            }
+        },
+    },
+    **errors(),
+}
+
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}}
+DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The whole file.", "content": _BINARY},
+    206: {"description": "The byte range asked for.", "content": _BINARY},
+    **errors(400, 404, 416),
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of ``app``, made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        )
+        components = schema.setdefault("components", {})
+        problem = Problem.model_json_schema(ref_template=_REFERENCE + "{model}")
+        definitions = problem.pop("$defs", {})
+        components.setdefault("schemas", {}).update({**definitions, "Problem": problem})
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic", "description": "Any user; the token is the password."},
+        }
+        schema["security"] = [{"bearer": []}, {"basic": []}]
+        for item in schema["paths"].values():
+            for operation in item.values():
+                if "open" in operation.get("tags", []):
+                    operation["security"] = []
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,294 @@
+"""The worker processes and who of them does what next. Knows commands, not configurations or jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+from acceleratorAPI.errors import (
+    AcceleratorError,
+    JobCancelledError,
+    NodeBusyError,
+    WorkerCrashedError,
+    error_from_code,
+)
+from acceleratorAPI.node.commands import Command, Configure, encode
+from acceleratorAPI.node.worker import KEPT_CONFIGURATIONS
+
+log = logging.getLogger(__name__)
+
+_LINE_LIMIT_BYTES = 16 << 20
+
+
+def _nothing(_bytes_in: int, _bytes_out: int) -> None:
+    """For a call whose progress nobody follows."""
+
+
+class Call:
+    """One command on its way through the pool. ``answer`` is the worker's ``done`` event."""
+
+    def __init__(self, command: Command, progress: Callable[[int, int], None] = _nothing) -> None:
+        self.command = command
+        self.key = command.key if isinstance(command, Configure) else command.configuration.key
+        self.progress = progress
+        self.running = False
+        self.answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.cancelled: str | None = None
+        self.slot: Slot | None = None
+
+
+class Slot:
+    """A place for one job: a worker process, started again when it dies."""
+
+    def __init__(self, number: int, threads: int) -> None:
+        self.number = number
+        self._threads = threads
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._starting = asyncio.Lock()
+        self._retired = asyncio.Event()
+        # Mirrors the worker's own memory of configurations, to send a job where it needs none again.
+        self.configured: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of a running worker."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Make sure that a worker runs and is ready for commands.
+
+        Raises:
+            WorkerCrashedError: it ends before it is ready.
+        """
+        async with self._starting:
+            if self.alive and self._reader is not None and not self._reader.at_eof():
+                return
+            self.close()
+            if self._retired.is_set():
+                raise WorkerCrashedError("the node is ending")
+            self.configured.clear()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                path_option = ["-P"] if sys.flags.safe_path else []
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *path_option,
+                    "-m",
+                    "acceleratorAPI.node.worker",
+                    str(theirs.fileno()),
+                    str(self._threads),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=sys.stderr,
+                    pass_fds=[theirs.fileno()],
+                    # A session of its own: the terminal's Ctrl-C reaches only the node, even while this starts.
+                    start_new_session=True,
+                )
+            if self._retired.is_set():
+                self.kill()
+            self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
+            if (await self._receive()).get("event") != "ready":
+                raise WorkerCrashedError(await self._cause())
+
+    async def perform(self, call: Call) -> dict[str, Any]:
+        """Send the command and follow it to its end.
+
+        Raises:
+            WorkerCrashedError: the process died.
+            AcceleratorError: what the worker reports.
+        """
+        for attempt in (1, 2):
+            await self.start()
+            assert self._writer is not None
+            if call.cancelled is not None:
+                raise JobCancelledError(call.cancelled)
+            with contextlib.suppress(OSError):
+                self._writer.write(encode(call.command))
+                await self._writer.drain()
+            event = await self._receive()
+            # A worker that died idle never began: the job is whole, a new worker takes it.
+            if event or attempt == 2 or call.cancelled:
+                break
+        self._remember(call.key)
+        while event:
+            if event["event"] == "progress":
+                call.progress(event["bytes_in"], event["bytes_out"])
+            elif event["event"] == "done":
+                return event
+            elif event["event"] == "error":
+                raise error_from_code(event["code"], event["message"])
+            event = await self._receive()
+        raise WorkerCrashedError(await self._cause())
+
+    async def _receive(self) -> dict[str, Any]:
+        """The next event; empty when the worker is gone."""
+        assert self._reader is not None
+        try:
+            line = await self._reader.readline()
+            return json.loads(line) if line.endswith(b"\n") else {}
+        except (OSError, ValueError):
+            # An answer beyond the line limit: nothing after it could be understood.
+            self.kill()
+            return {}
+
+    async def _cause(self) -> str:
+        """How the process ended, for a person."""
+        assert self._process is not None
+        code = await self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if -code == signal.SIGKILL:
+            how += " (out of memory, or ended from outside)"
+        return f"the worker process {how}; the job is lost, the node goes on: try again"
+
+    def _remember(self, key: str) -> None:
+        self.configured[key] = None
+        self.configured.move_to_end(key)
+        while len(self.configured) > KEPT_CONFIGURATIONS:
+            self.configured.popitem(last=False)
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the worker and let go of its socket."""
+        self.kill()
+        if self._writer is not None:
+            self._writer.close()
+
+    def retire(self) -> None:
+        """End the worker, also one that is being started now, and start none again."""
+        self._retired.set()
+        self.close()
+
+    async def wait(self) -> None:
+        """Until the process has ended and its socket is closed, when there is one."""
+        if self._process is not None:
+            await self._process.wait()
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+
+
+class Pool:
+    """The slots, and the calls that wait for one. A call goes where its configuration is already in memory."""
+
+    def __init__(self, slots: int, threads: int) -> None:
+        self.slots = [Slot(number, threads) for number in range(slots)]
+        self._idle = list(self.slots)
+        self._waiting: deque[Call] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """How many slots have nothing to do."""
+        return len(self._idle)
+
+    @property
+    def pids(self) -> list[int]:
+        """The worker processes; safe to read from any thread."""
+        return [pid for slot in self.slots if (pid := slot.pid) is not None]
+
+    def start(self) -> None:
+        """Start every worker in the background."""
+        for slot in self.slots:
+            self._background(self._warm(slot))
+
+    def submit(self, call: Call, *, first: bool = False) -> None:
+        """Run ``call`` when a slot is free, ``first`` of those that wait.
+
+        Raises:
+            NodeBusyError: the pool is closed.
+        """
+        if self._closed:
+            raise NodeBusyError("the node is ending; try again on another one")
+        (self._waiting.appendleft if first else self._waiting.append)(call)
+        self._dispatch()
+
+    def cancel(self, call: Call, reason: str) -> None:
+        """End ``call`` with ``JobCancelledError(reason)``; its worker is killed when it runs."""
+        if call.answer.done() or call.cancelled is not None:
+            return
+        call.cancelled = reason
+        if call.slot is not None:
+            call.slot.kill()
+        else:
+            self._waiting.remove(call)
+            call.answer.set_exception(JobCancelledError(reason))
+
+    def reset(self) -> None:
+        """End the idle workers, for new ones that hold no configuration."""
+        for slot in self._idle:
+            slot.close()
+            self._background(self._warm(slot))
+
+    async def close(self) -> None:
+        """Kill every worker and wait until all are gone."""
+        self._closed = True
+        for slot in self.slots:
+            slot.retire()
+        # The event loop cannot be closed over a child that is still starting.
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for slot in self.slots:
+            await slot.wait()
+
+    def _background(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _dispatch(self) -> None:
+        while self._idle and self._waiting:
+            call = self._waiting.popleft()
+            slot = next((slot for slot in self._idle if call.key in slot.configured), self._idle[0])
+            self._idle.remove(slot)
+            call.slot = slot
+            call.running = True
+            self._background(self._run(slot, call))
+
+    async def _run(self, slot: Slot, call: Call) -> None:
+        try:
+            answer = await slot.perform(call)
+        except AcceleratorError as error:
+            outcome: AcceleratorError = error if call.cancelled is None else JobCancelledError(call.cancelled)
+            call.answer.set_exception(outcome)
+            if isinstance(error, WorkerCrashedError) and call.cancelled is None:
+                log.warning("worker %d: %s", slot.number, error)
+        except Exception as error:
+            log.exception("worker %d cannot be used", slot.number)
+            call.answer.set_exception(WorkerCrashedError(f"no worker process could be started: {error}"))
+        else:
+            call.answer.set_result(answer)
+        call.slot = None
+        self._idle.append(slot)
+        self._dispatch()
+        if slot in self._idle and not slot.alive and not self._closed:
+            await self._warm(slot)
+
+    async def _warm(self, slot: Slot) -> None:
+        try:
+            if not self._closed:
+                await slot.start()
+        except (WorkerCrashedError, OSError) as error:
+            # The next call tries again and reports it.
+            if not self._closed:
+                log.warning("worker %d does not start: %s", slot.number, error)

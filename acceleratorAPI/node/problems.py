@@ -1,0 +1,93 @@
+"""Every error answer of the node: ``application/problem+json`` in the one shape of ``protocol.records.Problem``."""
+
+from __future__ import annotations
+
+import http
+import logging
+import secrets
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from acceleratorAPI.errors import AcceleratorError, InputError, NodeBusyError, NotFoundError
+from acceleratorAPI.node import results
+from acceleratorAPI.protocol.records import App, ParametersResult, Problem
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class RequestError(InputError):
+    """A request refused for its form, with a status of its own (405, 408, 413, 415, 416)."""
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.http_status = status
+        self.headers = headers or {}
+
+
+def problem(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, app: App | None = None
+) -> Response:
+    """An error answer."""
+    body = Problem(
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        errorcode=code,
+        parametersresult=ParametersResult(app=app or results.failed(detail)),
+    )
+    return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
+
+
+def problem_of(error: AcceleratorError) -> Response:
+    """The answer to a typed error."""
+    headers = {}
+    if isinstance(error, NodeBusyError):
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    status = error.status
+    if isinstance(error, RequestError):
+        status = error.http_status
+        headers.update(error.headers)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="acceleratorAPI node", Basic realm="acceleratorAPI node"'
+    return problem(status, error.code, str(error), headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app`` answer every error so."""
+
+    @app.exception_handler(AcceleratorError)
+    async def typed(_request: Request, error: AcceleratorError) -> Response:
+        return problem_of(error)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return problem(404, NotFoundError.code, f"{request.url.path}: there is nothing here; see /docs")
+        if error.status_code == 405:
+            detail = f"{request.method} is not possible on {request.url.path}"
+            return problem(405, InputError.code, detail, headers=dict(error.headers or {}))
+        return problem(error.status_code, InputError.code, str(error.detail), headers=dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(400, InputError.code, f"{where}: {first['msg']}")
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        log.info("a client went away while its request arrived")
+        return Response(status_code=400)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        incident = secrets.token_hex(6)
+        log.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
+        return problem(500, "error", f"the node failed to answer; its log says more about incident {incident}")

@@ -1,0 +1,44 @@
+"""Secrets out of what is stored, answered and logged. Names decide, and the shape of cloud access-key ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MASK = "***"
+
+_NAME = re.compile(r"secret|token|passw|key|credential|aws", re.IGNORECASE)
+_ACCESS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{12,}\b")
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """A copy of a JSON value in which every secret is ``***``."""
+    if isinstance(value, Mapping):
+        return {key: masked(item, str(key)) for key, item in value.items()}
+    if name and _NAME.search(name) and value not in (None, "", [], False):
+        return MASK
+    if isinstance(value, list):
+        return [masked(item, name) for item in value]
+    if isinstance(value, str):
+        return _ACCESS_KEY_ID.sub(MASK, value)
+    return value
+
+
+def scrubbed(text: str, values: Mapping[str, Any]) -> str:
+    """``text`` without the secrets that ``values`` holds."""
+    for secret in sorted(set(_secrets(values)), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return _ACCESS_KEY_ID.sub(MASK, text)
+
+
+def _secrets(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            # Whatever lies below a secret name is secret.
+            yield from _secrets(item, name if name and _NAME.search(name) else str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, name)
+    elif name and _NAME.search(name) and value not in (None, "", False, True):
+        yield str(value)

@@ -1,0 +1,74 @@
+"""What the node remembers in its database: one row a configuration, one row a job. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from acceleratorAPI.protocol.records import JobState
+
+
+def now() -> str:
+    """The time, as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@dataclass(slots=True)
+class ConfigurationRow:
+    """A configured function.
+
+    Attributes:
+        parameters: the request's, masked, as JSON text.
+        function_parameters: those of ``configure``, masked, as JSON text.
+        masked: ``function_parameters`` lacks secrets: after a restart the function cannot be configured from it.
+        used: it is the active configuration.
+        stopped: ``stop`` was called since; it can no longer be used.
+        result: ``app`` as JSON text.
+        datafile: spool name.
+        datafile_name: the client's name of the file.
+    """
+
+    accelerator: str
+    created: str
+    parameters: str
+    function_parameters: str
+    masked: bool = False
+    used: bool = False
+    stopped: bool = False
+    inerror: bool = False
+    errorcode: str | None = None
+    processed_date: str | None = None
+    result: str | None = None
+    datafile: str | None = None
+    datafile_name: str | None = None
+    id: int = 0
+
+
+@dataclass(slots=True)
+class JobRow:
+    """One job. A ``running`` job's row still says ``queued``: what it is doing is known to the living node only.
+
+    Attributes:
+        parameters: the request's, masked, as JSON text.
+        input: spool name.
+        input_name: the client's name of the file, or the path read in place.
+        input_bytes: size of the input, ``None`` when it is not known or there is none.
+        output: spool name; the file exists once the job has succeeded.
+        result: ``app`` as JSON text.
+    """
+
+    configuration: int
+    accelerator: str
+    created: str
+    parameters: str
+    state: JobState = "queued"
+    errorcode: str | None = None
+    processed_date: str | None = None
+    result: str | None = None
+    input: str | None = None
+    input_name: str | None = None
+    input_bytes: int | None = None
+    output: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    id: int = 0

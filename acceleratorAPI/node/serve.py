@@ -1,0 +1,214 @@
+"""A node from its settings to its end: folder, socket, lease, server, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+import uvicorn
+
+from acceleratorAPI.errors import ConfigurationError, InputError, nearest
+from acceleratorAPI.functions import registry
+from acceleratorAPI.node.app import build
+from acceleratorAPI.node.database import Database
+from acceleratorAPI.node.engine import Engine
+from acceleratorAPI.node.guard import Guard
+from acceleratorAPI.node.lease import LeaseWatch
+from acceleratorAPI.node.pool import Pool
+from acceleratorAPI.node.service import Service
+from acceleratorAPI.node.settings import Settings
+from acceleratorAPI.node.spool import Spool
+from acceleratorAPI.node.state import StateFolder
+from acceleratorAPI.node.urls import Urls
+from acceleratorAPI.node.v2 import VERSION
+from acceleratorAPI.protocol.records import Lease
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 512
+_GRACE_S = 2
+
+
+def serve(settings: Settings) -> int:
+    """Run a node until it is told to end; its exit code.
+
+    Raises:
+        ConfigurationError: a setting does not fit this machine (port taken, folder in use, ...).
+    """
+    _log_to_stderr()
+    return _Node(settings).run()
+
+
+class _Node:
+    """One node. The lease thread may end it at any moment, so what that needs is in place first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state: StateFolder | None = None
+        self._pool: Pool | None = None
+        try:
+            self._lease = LeaseWatch(Lease(owner_pid=settings.owner, at_end=settings.at_end), self._owner_is_gone)
+        except InputError:
+            # Killed, perhaps, while this process came up: nobody else is there to clean up after it.
+            self._remove_state(settings.at_end)
+            raise ConfigurationError(f"--owner {settings.owner}: there is no such process") from None
+        self._state = StateFolder(settings.folder)
+
+    def run(self) -> int:
+        """Serve until the end."""
+        settings, state = self._settings, self._state
+        assert state is not None
+        if settings.accelerator is not None and settings.accelerator not in registry.installed():
+            hint = nearest(settings.accelerator, registry.installed())
+            raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
+        token = state.token(settings.token_file) if settings.auth == "token" else None
+        listener = _listen(settings.host, settings.port)
+        url = _url(settings.host, listener)
+        self._pool = Pool(settings.slots, settings.threads)
+        spool = Spool(state.spool)
+        database = Database(state.database)
+        engine = Engine(database, spool, self._pool, queue=settings.queue, legacy_profiling=settings.legacy_profiling)
+        urls = Urls(settings.public_url, url)
+        service = Service(settings, database, spool, engine, self._lease, urls)
+        guard = Guard(build(service), token, urls.public_host)
+        config = uvicorn.Config(
+            guard,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        hooks = _Hooks(lambda: state.write_address(url, VERSION), self._end_now)
+        server = _Server(config, self._pool, engine, hooks)
+        log.info("listening on %s, state in %s", url, state.folder)
+        try:
+            server.run([listener])
+        finally:
+            database.close()
+            state.remove_address()
+        log.info("ended")
+        return 0
+
+    def _end_now(self) -> None:
+        """End without waiting for anything."""
+        self._kill_workers()
+        if self._state is not None:
+            self._state.remove_address()
+        os._exit(0)
+
+    def _owner_is_gone(self, at_end: Literal["terminate", "stop"]) -> None:
+        """End as the lease says; called from its thread."""
+        log.info("the owner is gone: %s", at_end)
+        self._kill_workers()
+        self._remove_state(at_end)
+        self._end_now()
+
+    def _remove_state(self, at_end: Literal["terminate", "stop"]) -> None:
+        """Remove the folder when the lease says so and no other living node has it."""
+        if at_end == "terminate":
+            with contextlib.suppress(ConfigurationError):
+                self._state = self._state or StateFolder(self._settings.folder)
+                self._state.remove()
+
+    def _kill_workers(self) -> None:
+        for pid in self._pool.pids if self._pool is not None else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class _Hooks:
+    """What the server calls: when it listens, and at a second signal."""
+
+    listening: Callable[[], None]
+    at_once: Callable[[], None]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with this node's beginning, and an end that cancels jobs first and exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, pool: Pool, engine: Engine, hooks: _Hooks) -> None:
+        super().__init__(config)
+        self._pool, self._engine = pool, engine
+        self._hooks = hooks
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._engine.restore()
+        await super().startup(sockets)
+        self._pool.start()
+        self._hooks.listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self._hooks.at_once()
+        log.info("%s: ending", signal.Signals(sig).name)
+        self.should_exit = True
+        self._engine.draining = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._engine.drain()
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"--host {host!r}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port}: {error.strerror}; name another --port, or 0 for a free one"
+        ) from error
+    return listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    """Where the node can be reached from its own machine."""
+    port = listener.getsockname()[1]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+class _OneLine(logging.Formatter):
+    """One line an event, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return " | ".join(super().format(record).splitlines())
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (
+        ("acceleratorAPI.node", logging.INFO),
+        ("uvicorn", logging.WARNING),
+        ("asyncio", logging.ERROR),
+    ):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

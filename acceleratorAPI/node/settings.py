@@ -1,0 +1,116 @@
+"""What a node is started with, checked. No argument parsing and no I/O beyond looking at the folders named."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from platformdirs import user_state_dir
+
+from acceleratorAPI.errors import ConfigurationError
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_state() -> Path:
+    """The state folder of a node that is given none."""
+    return Path(user_state_dir("acceleratorapi")) / "node"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (a name or an address) can only be reached from this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of ``python -m acceleratorAPI.node``.
+
+    Attributes:
+        host: address to listen on.
+        port: TCP port, 0 for a free one.
+        state: the folder of the node's token, database and spool; ``None`` for the user's default.
+        accelerator: the function of requests that name none.
+        auth: ``token`` (HTTP Bearer or Basic) or ``none``, the latter on loopback only.
+        token_file: where the token is read from, instead of the state folder.
+        owner: a process id; when that process is gone, the node ends.
+        at_end: whether the state folder goes (``terminate``) or stays (``stop``) when the owner is gone.
+        files_under: folders whose files a request may have read and written in place.
+        slots: how many jobs run at the same time.
+        threads: how many cores one job may use.
+        queue: how many jobs may wait.
+        public_url: how clients reach the node, for the URLs in its answers.
+        legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
+
+    Raises:
+        ConfigurationError: a value is not usable.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    state: Path | None = None
+    accelerator: str | None = None
+    auth: Literal["token", "none"] = "token"
+    token_file: Path | None = None
+    owner: int | None = None
+    at_end: Literal["terminate", "stop"] = "terminate"
+    files_under: tuple[Path, ...] = ()
+    slots: int = 0
+    threads: int = 0
+    queue: int = 64
+    public_url: str | None = None
+    legacy_profiling: bool = False
+
+    def __post_init__(self) -> None:
+        # Zero means "as many as fit this machine", decided here once.
+        object.__setattr__(self, "slots", self.slots or min(4, cores()))
+        object.__setattr__(self, "threads", self.threads or cores())
+        object.__setattr__(self, "state", Path(os.path.abspath(self.state or default_state())))
+        for name, least in (("port", 0), ("slots", 1), ("threads", 1), ("queue", 0)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"--{name} {getattr(self, name)}: use {least} or more")
+        if self.port > 65535:
+            raise ConfigurationError(f"--port {self.port}: use 0 (a free one) to 65535")
+        if self.auth == "none" and not is_loopback(self.host):
+            raise ConfigurationError(
+                f"--auth none with --host {self.host}: anybody on the network could use the node;"
+                " use --auth token, or --host 127.0.0.1"
+            )
+        self._check_public_url()
+        self._check_roots()
+
+    def _check_public_url(self) -> None:
+        if self.public_url is None:
+            return
+        parts = urlsplit(self.public_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            raise ConfigurationError(f"--public-url {self.public_url!r}: use http(s)://name[:port][/path]")
+        object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+
+    def _check_roots(self) -> None:
+        roots = []
+        for root in self.files_under:
+            if not root.is_dir():
+                raise ConfigurationError(f"--files-under {str(root)!r}: no such folder")
+            roots.append(Path(os.path.realpath(root)))
+        object.__setattr__(self, "files_under", tuple(roots))
+
+    @property
+    def folder(self) -> Path:
+        """The state folder, absolute."""
+        assert self.state is not None
+        return self.state

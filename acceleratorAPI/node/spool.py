@@ -1,0 +1,146 @@
+"""The spool: the node's files under random names, and a writer that fills one while the next bytes arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+from acceleratorAPI.errors import DiskFullError
+from acceleratorAPI.node.disk import disk_error
+
+BUFFER_BYTES = 1 << 20
+
+
+class Spool:
+    """One folder of files named by 128 random bits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Disk waits get threads of their own, so that a slow disk cannot hold up anything else.
+        self.threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="spool")
+
+    @staticmethod
+    def new_name() -> str:
+        """A name nobody can guess and no file has."""
+        return secrets.token_hex(16)
+
+    def path(self, name: str) -> Path:
+        """Where the file ``name`` is."""
+        return self.folder / name
+
+    def remove(self, *names: str | None) -> None:
+        """Remove these files, as far as they exist."""
+        for name in names:
+            if name:
+                with contextlib.suppress(OSError):
+                    self.path(name).unlink(missing_ok=True)
+
+    def sweep(self, keep: Iterable[str]) -> int:
+        """Remove every file but ``keep`` (what a killed node left behind); how many they were."""
+        kept = set(keep)
+        orphans = [entry.name for entry in os.scandir(self.folder) if entry.name not in kept]
+        self.remove(*orphans)
+        return len(orphans)
+
+    def check_room(self, size_bytes: int) -> None:
+        """Refuse what cannot fit before its bytes travel.
+
+        Raises:
+            DiskFullError: fewer than ``size_bytes`` are free.
+        """
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        if size_bytes > free:
+            raise DiskFullError(
+                f"the request's {size_bytes} bytes do not fit in the {free} bytes free on the node's disk;"
+                " free some space, then try again"
+            )
+
+    def writer(self, name: str) -> SpoolWriter:
+        """A writer of the new file ``name``."""
+        return SpoolWriter(self.path(name), self.threads)
+
+
+class SpoolWriter:
+    """Writes one new file through two reused buffers: one fills while a thread writes the other.
+
+    Fresh memory for each chunk would cost twice the processor time: each one is page-faulted anew.
+    """
+
+    def __init__(self, path: Path, threads: Executor) -> None:
+        self._path = path
+        self._threads = threads
+        self._filling = memoryview(bytearray(BUFFER_BYTES))
+        self._spare: memoryview | None = None
+        self._fill = 0
+        self._pending: asyncio.Future[None] | None = None
+        self.size_bytes = 0
+        try:
+            self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise disk_error("store the file", error) from error
+
+    async def write(self, data: memoryview) -> None:
+        """Take ``data``, waiting for the disk when both buffers are full.
+
+        Raises:
+            DiskFullError: an earlier part did not fit.
+        """
+        at = 0
+        while at < len(data):
+            taken = min(len(data) - at, BUFFER_BYTES - self._fill)
+            self._filling[self._fill : self._fill + taken] = data[at : at + taken]
+            self._fill += taken
+            at += taken
+            if self._fill == BUFFER_BYTES:
+                await self._swap()
+        self.size_bytes += len(data)
+
+    async def close(self) -> None:
+        """Everything to the file, and close it."""
+        if self._fill:
+            await self._swap()
+        await self._settle()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    async def abort(self) -> None:
+        """Close and remove the file, whatever happened before."""
+        if self._pending is not None:
+            # The thread must be done with the descriptor before its number can be given to another file.
+            await asyncio.wait([self._pending])
+            self._pending.exception()
+            self._pending = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    async def _swap(self) -> None:
+        await self._settle()
+        full, self._filling = self._filling, self._spare or memoryview(bytearray(BUFFER_BYTES))
+        self._spare = full
+        loop = asyncio.get_running_loop()
+        self._pending = loop.run_in_executor(self._threads, self._write_all, full[: self._fill])
+        self._fill = 0
+
+    async def _settle(self) -> None:
+        if self._pending is None:
+            return
+        # Shielded: when the request is cancelled, abort() still waits for the thread.
+        await asyncio.shield(self._pending)
+        self._pending = None
+
+    def _write_all(self, data: memoryview) -> None:
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            raise disk_error("store the file", error) from error

@@ -1,0 +1,297 @@
+"""The historical REST API, v1.0. Every path answers with and without its final slash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from acceleratorAPI.errors import InputError, NotFoundError
+from acceleratorAPI.functions import registry
+from acceleratorAPI.functions.base import check_parameters
+from acceleratorAPI.node import asked, openapi
+from acceleratorAPI.node.answers import PAGE_SIZE, configuration_record, page_of, process_record
+from acceleratorAPI.node.download import Download
+from acceleratorAPI.node.forms import Form, read_form
+from acceleratorAPI.node.places import source_place, target_place
+from acceleratorAPI.node.problems import problem
+from acceleratorAPI.node.redact import masked, scrubbed
+from acceleratorAPI.node.rows import ConfigurationRow, JobRow, now
+from acceleratorAPI.node.service import Service
+from acceleratorAPI.node.urls import configuration_id
+from acceleratorAPI.protocol import paths
+from acceleratorAPI.protocol.cards import Card
+from acceleratorAPI.protocol.records import App, ConfigurationRecord, Page, ProcessRecord
+
+Route = TypeVar("Route", bound=Callable[..., Any])
+
+Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="The id a record was answered with.")]
+PageNumber = Annotated[int, Query(ge=1, le=2**31, description="The page, from 1; ten records a page, newest first.")]
+Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the job's end before answering.")]
+
+
+def both(router: APIRouter, method: str, path: str, **options: Any) -> Callable[[Route], Route]:
+    """Register a route at ``path`` and at its other slash form, the latter undocumented."""
+    other = path[:-1] if path.endswith("/") else f"{path}/"
+
+    def register(route: Route) -> Route:
+        router.add_api_route(path, route, methods=[method], **options)
+        router.add_api_route(other, route, methods=[method], **{**options, "include_in_schema": False})
+        return route
+
+    return register
+
+
+def router(service: Service) -> APIRouter:
+    """The v1.0 routes of ``service``."""
+    routes = APIRouter()
+    _configuration_routes(routes, service)
+    _process_routes(routes, service)
+    return routes
+
+
+def _configuration_routes(routes: APIRouter, service: Service) -> None:
+    tags = ["configuration"]
+
+    @both(
+        routes,
+        "POST",
+        paths.CONFIGURATION,
+        tags=tags,
+        summary="Configure a function",
+        operation_id="configuration_create",
+        response_model=ConfigurationRecord,
+        responses=openapi.errors(400, 404, 408, 413, 415, 503, 507),
+        openapi_extra=openapi.CONFIGURATION_BODY,
+    )
+    async def create(request: Request) -> Any:
+        """Make a function ready for jobs, with its parameters and configuration file, and answer when it is.
+
+        It becomes the active configuration. Older ones stay usable by their `url` until `stop`.
+        """
+        async with read_form(request, service.spool) as form:
+            return await _configure(service, form, service.urls.base(request))
+
+    @both(
+        routes,
+        "GET",
+        paths.CONFIGURATION,
+        tags=tags,
+        summary="List configurations",
+        operation_id="configuration_list",
+        response_model=Page[ConfigurationRecord],
+        responses=openapi.errors(400, 404),
+    )
+    async def list_all(request: Request, page: PageNumber = 1) -> Any:
+        """All configurations, newest first, ten a page."""
+        base = service.urls.base(request)
+        count, rows = await service.database.page(ConfigurationRow, page, PAGE_SIZE)
+        return page_of(count, page, base + paths.CONFIGURATION, rows, lambda row: configuration_record(row, base))
+
+    @both(
+        routes,
+        "GET",
+        paths.CONFIGURATION + "{id}/",
+        tags=tags,
+        summary="One configuration",
+        operation_id="configuration_read",
+        response_model=ConfigurationRecord,
+        responses=openapi.errors(400, 404),
+    )
+    async def read(request: Request, id: Id) -> Any:  # noqa: A002 - the path's own name
+        """The configuration of that id; `used` tells whether it is the active one."""
+        row = await service.database.get(ConfigurationRow, id)
+        if row is None:
+            raise NotFoundError(f"there is no configuration {id} on this node")
+        return configuration_record(row, service.urls.base(request))
+
+    @both(
+        routes,
+        "GET",
+        paths.STOP,
+        tags=["stop"],
+        summary="Stop the accelerator",
+        operation_id="stop_list",
+        responses=openapi.STOP_RESPONSES,
+    )
+    async def stop() -> dict[str, Any]:
+        """Cancel all jobs that have not ended and drop all configurations. Results of ended jobs stay."""
+        app = await service.engine.stop()
+        return {"app": app.model_dump(exclude={"profiling"}), "inerror": False, "errorcode": None}
+
+
+async def _configure(service: Service, form: Form, base: str) -> Any:
+    request = asked.parse(form.fields.get("parameters"))
+    name = service.function_name(request.accelerator)
+    kind = registry.load(name)
+    _check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
+    check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
+    stored = masked(request.parameters)
+    row = ConfigurationRow(
+        accelerator=name,
+        created=now(),
+        parameters=request.echo,
+        function_parameters=json.dumps(stored),
+        masked=stored != request.parameters,
+        datafile=form.spooled,
+        datafile_name=form.filename,
+    )
+    row = await service.engine.configure(row, request.parameters)
+    form.keep()
+    if row.inerror:
+        app = App.model_validate_json(row.result or "{}")
+        return problem(400, row.errorcode or "error", app.msg, app=app)
+    return configuration_record(row, base)
+
+
+def check_parameters_scrubbed(model: Any, values: dict[str, Any], function: str) -> None:
+    """``check_parameters``, whose message must not repeat a secret.
+
+    Raises:
+        ParameterError: as there.
+    """
+    try:
+        check_parameters(model, values, function)
+    except InputError as error:
+        raise type(error)(scrubbed(str(error), values)) from None
+
+
+def _check_need(field: str, need: str, given: bool, card: Card, request: str) -> None:
+    if need == "required" and not given:
+        raise InputError(f"{card.name}: {request} needs a {field}")
+    if need == "none" and given:
+        raise InputError(f"{card.name}: {request} takes no {field}")
+
+
+def _process_routes(routes: APIRouter, service: Service) -> None:
+    tags = ["process"]
+    engine = service.engine
+
+    @both(
+        routes,
+        "POST",
+        paths.PROCESS,
+        tags=tags,
+        summary="Send a job",
+        operation_id="process_create",
+        response_model=ProcessRecord,
+        responses=openapi.errors(400, 403, 404, 408, 409, 413, 415, 503, 507),
+        openapi_extra=openapi.PROCESS_BODY,
+    )
+    async def create(request: Request) -> Any:
+        """Queue a job and answer at once. Then read its record until `processed` is true."""
+        with engine.arriving():
+            async with read_form(request, service.spool) as form:
+                row = await _process(service, form)
+        return process_record(row, engine.progress(row), service.urls.base(request))
+
+    @both(
+        routes,
+        "GET",
+        paths.PROCESS,
+        tags=tags,
+        summary="List jobs",
+        operation_id="process_list",
+        response_model=Page[ProcessRecord],
+        responses=openapi.errors(400, 404),
+    )
+    async def list_all(request: Request, page: PageNumber = 1) -> Any:
+        """All jobs, newest first, ten a page."""
+        base = service.urls.base(request)
+        count, rows = await service.database.page(JobRow, page, PAGE_SIZE)
+        return page_of(
+            count, page, base + paths.PROCESS, rows, lambda row: process_record(row, engine.progress(row), base)
+        )
+
+    @both(
+        routes,
+        "GET",
+        paths.PROCESS + "{id}/",
+        tags=tags,
+        summary="One job",
+        operation_id="process_read",
+        response_model=ProcessRecord,
+        responses=openapi.errors(400, 404),
+    )
+    async def read(request: Request, id: Id, wait: Wait = 0) -> Any:  # noqa: A002
+        """The job of that id and how far it is. With `wait` the answer comes when it has ended, or after that time."""
+        row = await engine.job(id, wait)
+        return process_record(row, engine.progress(row), service.urls.base(request))
+
+    @both(
+        routes,
+        "DELETE",
+        paths.PROCESS + "{id}/",
+        tags=tags,
+        summary="Cancel or forget a job",
+        operation_id="process_delete",
+        status_code=204,
+        response_class=Response,
+        responses=openapi.errors(400, 404),
+    )
+    async def delete(id: Id) -> Response:  # noqa: A002
+        """Cancel the job when it has not ended; remove its record and files."""
+        await engine.delete(id)
+        return Response(status_code=204)
+
+    result = paths.PROCESS + "{id}/datafileresult"
+
+    @both(
+        routes,
+        "GET",
+        result,
+        tags=tags,
+        summary="A job's output",
+        operation_id="process_datafileresult",
+        response_class=Response,
+        responses=openapi.DOWNLOAD_RESPONSES,
+    )
+    async def datafileresult(request: Request, id: Id) -> Response:  # noqa: A002
+        """The output file. One byte range can be asked for (`Range: bytes=0-999`)."""
+        row = await engine.job(id)
+        if row.output is None or engine.progress(row).state != "succeeded":
+            raise NotFoundError(f"job {id} has no result file")
+        return Download(request, service.spool.path(row.output), service.spool.threads)
+
+    for path in (result, f"{result}/"):
+        routes.add_api_route(path, datafileresult, methods=["HEAD"], include_in_schema=False, response_class=Response)
+
+
+async def _process(service: Service, form: Form) -> JobRow:
+    fields = form.fields
+    reference = fields.get("configuration", "").strip()
+    configuration = await service.engine.usable(configuration_id(reference) if reference else None)
+    request = asked.parse(fields.get("parameters"))
+    kind = registry.load(configuration.accelerator)
+    card = kind.card
+    if request.accelerator not in (None, configuration.accelerator):
+        raise InputError(
+            f"env.accelerator = {request.accelerator!r}, but configuration {configuration.id} is of"
+            f" {configuration.accelerator!r}: configure {request.accelerator!r} first"
+        )
+    if fields.get("source") and form.spooled is not None:
+        raise InputError("both datafile and source were sent; send one of them")
+    roots = service.settings.files_under
+    source = source_place(fields["source"], roots) if fields.get("source") else None
+    _check_need("datafile", card.input, source is not None or form.spooled is not None, card, "POST process")
+    if fields.get("target") and card.output == "none":
+        raise InputError(f"{card.name}: it gives no file, so it takes no target")
+    target = target_place(fields["target"], roots) if fields.get("target") else None
+    check_parameters_scrubbed(kind.process_parameters, request.parameters, card.name)
+    output = service.spool.new_name() if target is None and card.output != "none" else None
+    row = JobRow(
+        configuration=configuration.id,
+        accelerator=configuration.accelerator,
+        created=now(),
+        parameters=request.echo,
+        input=form.spooled,
+        input_name=form.filename if source is None else source.path,
+        input_bytes=source.size_bytes if source else (form.size_bytes if form.spooled else None),
+        output=output,
+    )
+    await service.engine.submit(row, request.parameters, source.path if source else None, target)
+    form.keep()
+    return row

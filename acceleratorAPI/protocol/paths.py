@@ -1,0 +1,12 @@
+"""The node's URL paths. The historical ones answer with and without the final slash."""
+
+from __future__ import annotations
+
+CONFIGURATION = "/v1.0/configuration/"
+PROCESS = "/v1.0/process/"
+SCHEMA = "/v1.0/schema/"
+STOP = "/v1.0/stop"
+FUNCTIONS = "/v2/functions"
+LEASE = "/v2/lease"
+LIVE = "/health/live"
+READY = "/health/ready"

@@ -1,0 +1,120 @@
+"""The provider contract: a few verbs without state of their own, and the records they answer with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from acceleratorAPI.config import Configuration
+from acceleratorAPI.protocol.stop import StopMode
+
+Status = Literal["starting", "running", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """What is asked of ``create``; where and how big, a provider takes from its configuration.
+
+    Attributes:
+        accelerator: the function the node answers with when a client names none.
+        owner_pid: the process of this machine whose end is the instance's end, until ``mark`` says otherwise.
+    """
+
+    accelerator: str
+    owner_pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One machine, as its provider sees it now.
+
+    Attributes:
+        id: unique for the provider.
+        provider: the provider's name.
+        accelerator: the function it was made for.
+        status: an instance without a node that answers is not ``running``.
+        url: of its node; empty while there is none.
+        created: ISO 8601, UTC.
+        stop_mode: what becomes of it when its user is gone.
+        shares_files: the node sees the files of this machine under the same paths.
+        token: opens the node; never printed.
+    """
+
+    id: str
+    provider: str
+    accelerator: str
+    status: Status
+    url: str
+    created: str
+    stop_mode: StopMode
+    shares_files: bool = False
+    token: str = field(default="", repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values for a person or program; without the token."""
+        return {
+            "id": self.id,
+            "provider": self.provider,
+            "accelerator": self.accelerator,
+            "status": self.status,
+            "url": self.url,
+            "created": self.created,
+            "stop_mode": self.stop_mode.name,
+        }
+
+
+class Provider(ABC):
+    """Makes, finds and ends instances. All state is where the instances are, so any process may take over.
+
+    A third party's package adds a provider by an entry point of the group ``acceleratorAPI.providers``
+    whose name is the provider's and whose object is the class.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, configuration: Configuration) -> None:
+        """Take the settings that concern it; nothing is contacted yet."""
+        self.configuration = configuration
+
+    @abstractmethod
+    def create(self, spec: InstanceSpec) -> Instance:
+        """Make an instance and wait until its node answers; when that fails, nothing is left.
+
+        Raises:
+            FunctionUnknownError: the node would not have that function.
+            InstanceError: it could not be made.
+        """
+
+    @abstractmethod
+    def instances(self) -> list[Instance]:
+        """All instances of this user, oldest first."""
+
+    @abstractmethod
+    def find(self, *, instance_id: str | None = None, address: str | None = None) -> Instance:
+        """The instance of that id, or the one whose node is at that address (host, host:port or URL).
+
+        Raises:
+            InstanceNotFoundError: there is none.
+            InstanceError: the address fits several.
+        """
+
+    @abstractmethod
+    def start(self, instance: Instance, owner_pid: int) -> Instance:
+        """Run a stopped instance again and wait until its node answers; a running one is answered as it is."""
+
+    @abstractmethod
+    def stop(self, instance: Instance) -> None:
+        """End the machine, keep its state. Done already is fine."""
+
+    @abstractmethod
+    def terminate(self, instance: Instance) -> None:
+        """End the machine and remove its state. Done already is fine."""
+
+    @abstractmethod
+    def mark(self, instance: Instance, stop_mode: StopMode) -> None:
+        """Record what is to become of the instance when its user is gone."""
+
+    def diagnose(self, instance: Instance) -> str:
+        """Why the instance's node may not answer, as the end of an error message; empty when nothing is known."""
+        return ""

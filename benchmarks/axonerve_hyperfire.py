@@ -1,0 +1,101 @@
+"""axonerve_hyperfire from file to file, against perl with a hash and against GNU sed."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import random
+import shutil
+import string
+import subprocess
+from pathlib import Path
+
+from acceleratorAPI.files import open_source
+from acceleratorAPI.functions.axonerve_hyperfire import HyperFire
+from acceleratorAPI.functions.base import NoParameters
+from benchmarks.common import Options, Peer, Row, compare, make_text, race
+
+CORPUS = Path(__file__).parents[1] / "tests" / "data" / "hyperfire-corpus-2500.csv"
+PERL = r"""
+BEGIN { open my $f, "<", shift or die; while (<$f>) { chomp; my ($w, $r) = split /,/, $_, 2; $h{$w} = $r } }
+s/(\w+)/$h{$1} \/\/ $1/ge
+"""
+
+
+def measure(work: Path, options: Options) -> list[Row]:
+    """Race on the corpus of 2,500 words, and once more with 1,000,000 words."""
+    text = make_text(work / "hyperfire.txt", options.hyperfire_bytes)
+    perl_text = make_text(work / "perl.txt", min(options.perl_bytes, options.hyperfire_bytes))
+    sed_text = make_text(work / "sed.txt", options.sed_bytes)
+    perl, sed = _perl(perl_text, work / "perl.out"), _sed(sed_text, work, work / "sed.out")
+    _agree(perl, perl_text, work / "perl.out")
+    _agree(sed, sed_text, work / "sed.out")
+    small = _ours("HyperFire, 2,500 words", CORPUS, text, work / "ours.out", options.threads)
+    rates = race(small, [perl, sed], options.rounds)
+    rows = [compare(small, perl, rates), compare(small, sed, rates)]
+    million = _million_words(work / "million.csv")
+    large = _ours("HyperFire, 1,000,000 words", million, text, work / "ours.out", options.threads)
+    return [*rows, compare(large, perl, race(large, [perl], options.rounds))]
+
+
+def _ours(name: str, corpus: Path, text: Path, output: Path, threads: int) -> Peer:
+    function = HyperFire(threads)
+    function.configure(NoParameters(), corpus)
+
+    def run() -> None:
+        output.unlink(missing_ok=True)
+        with open_source(text) as source, open(output, "wb", buffering=0) as target:
+            function.process(source, target, NoParameters())
+
+    return Peer(name, run, text.stat().st_size)
+
+
+def _program(name: str) -> str:
+    program = shutil.which(name)
+    if program is None:
+        raise SystemExit(f"this benchmark needs {name}")
+    return program
+
+
+def _perl(text: Path, output: Path) -> Peer:
+    command = [_program("perl"), "-pe", PERL, os.fspath(CORPUS), os.fspath(text)]
+    return _command("perl -pe with a hash of 2,500 words", command, text, output)
+
+
+def _sed(text: Path, work: Path, output: Path) -> Peer:
+    script = work / "corpus.sed"
+    with CORPUS.open() as corpus, script.open("w") as expressions:
+        for line in corpus:
+            word, _, replacement = line.rstrip("\n").partition(",")
+            expressions.write(f"s/\\<{word}\\>/{replacement}/g\n")
+    command = [_program("sed"), "-f", os.fspath(script), os.fspath(text)]
+    return _command(f"GNU sed, 2,500 expressions, on {text.stat().st_size / 1e6:g} MB", command, text, output)
+
+
+def _command(name: str, command: list[str], text: Path, output: Path) -> Peer:
+    def run() -> None:
+        output.unlink(missing_ok=True)
+        with output.open("wb") as target:
+            subprocess.run(command, stdout=target, env={"LC_ALL": "C"}, check=True)
+
+    return Peer(name, run, text.stat().st_size)
+
+
+def _agree(other: Peer, text: Path, its_output: Path) -> None:
+    """Both must do the same work for a ratio to mean anything."""
+    other.run()
+    our_output = its_output.with_suffix(".ours")
+    _ours("", CORPUS, text, our_output, 2).run()
+    if not filecmp.cmp(its_output, our_output, shallow=False):
+        raise SystemExit(f"our output differs from that of {other.name}")
+
+
+def _million_words(path: Path) -> Path:
+    """The 2,500 words, so that as many tokens match as before, among a million."""
+    chooser = random.Random(1)
+    lines = dict(line.split(",", 1) for line in CORPUS.read_text().splitlines())
+    while len(lines) < 1_000_000:
+        word = "".join(chooser.choices(string.ascii_lowercase, k=chooser.randint(4, 14)))
+        lines.setdefault(word, f"otherword{len(lines)}")
+    path.write_text("".join(f"{word},{replacement}\n" for word, replacement in lines.items()))
+    return path

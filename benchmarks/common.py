@@ -1,0 +1,116 @@
+"""What every benchmark shares: the input, the race of peers, the table and the JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line sets; sizes in bytes."""
+
+    rounds: int
+    threads: int
+    gzip_bytes: int
+    hyperfire_bytes: int
+    perl_bytes: int
+    sed_bytes: int
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One competitor: what it does, and how many input bytes that is."""
+
+    name: str
+    run: Callable[[], None]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """Ours against one peer. ``ratio`` is the median over the rounds of our rate by the peer's in that round."""
+
+    subject: str
+    peer: str
+    ours_mb_s: float
+    peer_mb_s: float
+    ratio: float
+    lowest_ratio: float
+    size_ratio: float | None = None
+
+
+def make_text(path: Path, size_bytes: int) -> Path:
+    """The Python standard library's sources, one after the other, again and again, up to ``size_bytes``."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    sources = [source.read_bytes() for source in sorted(root.rglob("*.py")) if "site-packages" not in source.parts]
+    with path.open("wb") as text:
+        while True:
+            for source in sources:
+                text.write(source[: size_bytes - text.tell()])
+                if text.tell() == size_bytes:
+                    return path
+
+
+def race(ours: Peer, others: Sequence[Peer], rounds: int) -> dict[str, list[float]]:
+    """The rate in MB/s of each peer in each round; peers take turns, so that a noisy neighbour hits all of them."""
+    rates: dict[str, list[float]] = {peer.name: [] for peer in (ours, *others)}
+    for number in range(rounds + 1):
+        for peer in (ours, *others):
+            started = time.perf_counter()
+            peer.run()
+            rate = peer.size_bytes / (time.perf_counter() - started) / 1e6
+            if number > 0:  # round 0 warms the page cache
+                rates[peer.name].append(rate)
+        print(f"  {ours.name}: round {number} of {rounds}", file=sys.stderr, flush=True)
+    return rates
+
+
+def compare(ours: Peer, other: Peer, rates: dict[str, list[float]], size_ratio: float | None = None) -> Row:
+    """The row of a race for one of the others."""
+    ratios = [mine / its for mine, its in zip(rates[ours.name], rates[other.name], strict=True)]
+    return Row(
+        subject=ours.name,
+        peer=other.name,
+        ours_mb_s=statistics.median(rates[ours.name]),
+        peer_mb_s=statistics.median(rates[other.name]),
+        ratio=statistics.median(ratios),
+        lowest_ratio=min(ratios),
+        size_ratio=size_ratio,
+    )
+
+
+def use_cores(count: int) -> None:
+    """Keep this process and the peers it starts on ``count`` cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < count:
+        print(f"only {len(cores)} cores here: ratios on {count} cores need {count}", file=sys.stderr)
+    os.sched_setaffinity(0, cores[:count])
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """The rows as a Markdown table."""
+    print("| subject | peer | MB/s | peer's MB/s | ratio | lowest ratio | output size by the peer's |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for row in rows:
+        size = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
+        print(
+            f"| {row.subject} | {row.peer} | {row.ours_mb_s:,.1f} | {row.peer_mb_s:,.3g} "
+            f"| {row.ratio:,.1f} | {row.lowest_ratio:,.1f} | {size} |"
+        )
+
+
+def write_json(path: Path, rows: Sequence[Row], options: Options) -> None:
+    """Rows, options and the machine's description."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    record = {"machine": machine, "options": asdict(options), "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,54 @@
+"""The function ``change_case``: ASCII letters to upper or lower case; all other bytes stay."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from acceleratorAPI.drivers.base import Source, Target
+from acceleratorAPI.drivers.cpu import BlockKernel, run_blocks
+from acceleratorAPI.errors import FunctionFailedError
+from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Parameters
+from acceleratorAPI.protocol.cards import Card
+
+
+class ChangeCaseParameters(Parameters):
+    to: Literal["upper", "lower"] = Field("upper", description="The case that letters get.")
+
+
+class CaseKernel(BlockKernel[int]):
+    """Changes each block on its own, and counts its bytes that changed."""
+
+    block_size = 1 << 20
+
+    def __init__(self, to: Literal["upper", "lower"]) -> None:
+        self.changed = 0
+        self._to = to
+
+    def run(self, window: memoryview, start: int) -> tuple[bytes, int]:
+        before = bytes(window[start:])
+        letters = b"abcdefghijklmnopqrstuvwxyz" if self._to == "upper" else b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        changed = len(before) - len(before.translate(None, letters))
+        return before.upper() if self._to == "upper" else before.lower(), changed
+
+    def collect(self, note: int) -> None:
+        self.changed += note
+
+
+class ChangeCase(Function[NoParameters, ChangeCaseParameters]):
+    card = Card(
+        name="change_case",
+        title="Upper or lower case",
+        description="Changes the case of the ASCII letters of a file of any size.",
+        version="1.0",
+        limits=("Letters beyond ASCII stay as they are.",),
+    )
+    process_parameters = ChangeCaseParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: ChangeCaseParameters) -> Outcome:
+        if source is None or target is None:
+            raise FunctionFailedError("change_case: needs an input and an output")
+        kernel = CaseKernel(parameters.to)
+        measurement = run_blocks(kernel, source, target, self.threads)
+        return Outcome(measurement, {"changed": kernel.changed})

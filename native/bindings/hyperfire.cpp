@@ -1,0 +1,115 @@
+// The Python face of the corpus and the word replacer: buffers in, buffers out, the GIL released in between.
+#include "hyperfire.hpp"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <memory>
+#include <tuple>
+
+#include "accel/corpus.hpp"
+#include "accel/replace.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+// Borrows the bytes of a Python buffer.
+class View {
+ public:
+  explicit View(nb::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  }
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+  ~View() { PyBuffer_Release(&view_); }
+  const uint8_t* data() const { return static_cast<const uint8_t*>(view_.buf); }
+  size_t size() const { return static_cast<size_t>(view_.len); }
+
+ private:
+  Py_buffer view_;
+};
+
+// A pooled buffer as a read-only Python buffer; it goes back to its pool with its last reference.
+struct Output {
+  std::shared_ptr<accel::BufferPool> pool;
+  accel::Buffer buffer;
+  Output(std::shared_ptr<accel::BufferPool> from, accel::Buffer&& bytes) : pool(std::move(from)), buffer(std::move(bytes)) {}
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+  ~Output() { pool->give(std::move(buffer)); }
+};
+
+int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  accel::Buffer& buffer = nb::inst_ptr<Output>(self)->buffer;
+  return PyBuffer_FillInfo(view, self, buffer.data(), static_cast<Py_ssize_t>(buffer.size), 1, flags);
+}
+
+PyType_Slot output_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)}, {0, nullptr}};
+
+class WordReplacer {
+ public:
+  explicit WordReplacer(const nb::object& file) {
+    const View view(file);
+    const nb::gil_scoped_release release;
+    corpus_ = std::make_unique<accel::Corpus>(view.data(), view.size());
+  }
+
+  const accel::CorpusFacts& facts() const { return corpus_->facts(); }
+
+  std::tuple<std::unique_ptr<Output>, uint64_t> replace(const nb::object& window, size_t start) const {
+    const View view(window);
+    check(view, start);
+    accel::Buffer buffer = pool_->take();
+    uint64_t replaced = 0;
+    {
+      const nb::gil_scoped_release release;
+      replaced = accel::replace_words(*corpus_, view.data(), view.size(), start, buffer);
+    }
+    return {std::make_unique<Output>(pool_, std::move(buffer)), replaced};
+  }
+
+  size_t cut(const nb::object& window, size_t start) const {
+    const View view(window);
+    check(view, start);
+    const nb::gil_scoped_release release;
+    return accel::cut_between_words(*corpus_, view.data(), view.size(), start);
+  }
+
+ private:
+  static void check(const View& view, size_t start) {
+    if (start > view.size()) throw nb::value_error("start lies behind the window");
+    if (view.size() >= UINT32_MAX) throw nb::value_error("the window is 4 GiB or larger");
+  }
+
+  std::unique_ptr<accel::Corpus> corpus_;
+  std::shared_ptr<accel::BufferPool> pool_ = std::make_shared<accel::BufferPool>();
+};
+
+}  // namespace
+
+void bind_hyperfire(nb::module_& m) {
+  static PyObject* corpus_error = nullptr;
+  nb::exception<accel::CorpusError> error(m, "CorpusError", PyExc_ValueError);
+  corpus_error = error.ptr();
+  nb::register_exception_translator([](const std::exception_ptr& raised, void*) {
+    try {
+      std::rethrow_exception(raised);
+    } catch (const accel::CorpusError& e) {
+      const nb::tuple args = nb::make_tuple(e.line, nb::bytes(e.text.data(), e.text.size()), e.what());
+      PyErr_SetObject(corpus_error, args.ptr());
+    }
+  });
+  nb::class_<Output>(m, "Output", nb::type_slots(output_slots));
+  nb::class_<WordReplacer>(m, "WordReplacer")
+      .def(nb::init<const nb::object&>(), nb::arg("corpus"))
+      .def("replace", &WordReplacer::replace, nb::arg("window"), nb::arg("start"))
+      .def("cut", &WordReplacer::cut, nb::arg("window"), nb::arg("start"))
+      .def_prop_ro("words", [](const WordReplacer& self) { return self.facts().words; })
+      .def_prop_ro("unmatchable_words", [](const WordReplacer& self) { return self.facts().unmatchable_words; })
+      .def_prop_ro("first_unmatchable_line", [](const WordReplacer& self) { return self.facts().first_unmatchable_line; })
+      .def_prop_ro("longest_word", [](const WordReplacer& self) { return self.facts().longest_word; })
+      .def_prop_ro("longest_replacement", [](const WordReplacer& self) { return self.facts().longest_replacement; })
+      .def_prop_ro("table_bytes", [](const WordReplacer& self) { return self.facts().table_bytes; });
+}

@@ -1,0 +1,252 @@
+"""The command line as a person and as a script use it, in processes of its own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+CLI = [sys.executable, "-m", "acceleratorAPI"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of its own for every test, nodes in it ended at the end."""
+    return tmp_path / "home"
+
+
+def environment(home: Path) -> dict[str, str]:
+    home.mkdir(exist_ok=True)
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("ACCELERATOR_", "XDG_"))}
+    return {**keep, "HOME": str(home)}
+
+
+def run(home: Path, *arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, env=environment(home))
+
+
+def nodes_of(home: Path) -> list[psutil.Process]:
+    """The node processes whose state lies below ``home``."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(home) in word for word in process.info["cmdline"] or [])
+        and "acceleratorAPI.node" in (process.info["cmdline"] or [])
+    ]
+
+
+def test_process_in_one_go(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"abc" * 1000)
+    done = run(home, "process", "cast_gzip", tmp_path / "in", tmp_path / "out.gz", "-p", "level=2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bytes_in"] == 3000
+    assert gzip.decompress((tmp_path / "out.gz").read_bytes()) == b"abc" * 1000
+    assert nodes_of(home) == []
+
+
+def test_standard_input_and_output(home: Path) -> None:
+    done = run(home, "process", "cast_gzip", "-", "-", stdin=b"through a pipe")
+    assert done.returncode == 0, done.stderr
+    assert gzip.decompress(done.stdout) == b"through a pipe"
+
+
+def test_a_named_accelerator_is_kept_between_calls(home: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.csv"
+    corpus.write_text("cat,dog\n")
+    (tmp_path / "in").write_text("a cat and a category")
+    started = run(home, "start", "axonerve_hyperfire", "--name", "pets", "--config-file", corpus, "--json")
+    assert started.returncode == 0, started.stderr
+    try:
+        again = run(home, "start", "axonerve_hyperfire", "--name", "pets", "--config-file", corpus)
+        assert again.returncode == 2
+        assert b"started already" in again.stderr
+        assert len(nodes_of(home)) == 1
+        listed = json.loads(run(home, "instances", "--json").stdout)
+        assert [entry["status"] for entry in listed] == ["running"]
+        for _ in range(2):
+            done = run(home, "process", "pets", tmp_path / "in", tmp_path / "out")
+            assert done.returncode == 0, done.stderr
+            assert (tmp_path / "out").read_text() == "a dog and a category"
+    finally:
+        stopped = run(home, "stop", "pets", "--json")
+    assert stopped.returncode == 0, stopped.stderr
+    assert nodes_of(home) == []
+    assert json.loads(run(home, "instances", "--json").stdout) == []
+    unknown = run(home, "stop", "pets")
+    assert unknown.returncode == 2
+
+
+def test_of_two_that_start_by_one_name_one_wins_and_nothing_is_lost(home: Path) -> None:
+    names = ["same", "same", "other"]
+    starts = [
+        subprocess.Popen([*CLI, "start", "cast_gzip", "--name", name], stderr=subprocess.PIPE, env=environment(home))
+        for name in names
+    ]
+    errors = [start.communicate()[1] for start in starts]
+    codes = [start.returncode for start in starts]
+    try:
+        assert sorted(codes[:2]) == [0, 2]
+        assert codes[2] == 0, errors[2]
+        assert b"started already" in errors[codes.index(2)]
+        assert len(nodes_of(home)) == 2
+    finally:
+        stopped = [run(home, "stop", name).returncode for name in ("same", "other")]
+    assert stopped == [0, 0]
+    assert nodes_of(home) == []
+
+
+def test_a_name_works_from_another_folder(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "my.conf").write_text("[general]\nstate_dir = state\n")
+    started = subprocess.run(
+        [*CLI, "start", "cast_gzip", "--conf", "my.conf"], cwd=folder, capture_output=True, env=environment(home)
+    )
+    assert started.returncode == 0, started.stderr
+    (folder / "my.conf").write_text(f"[general]\nstate_dir = {folder / 'state'}\n")
+    try:
+        assert run(home, "process", "cast_gzip", "-", tmp_path / "out", stdin=b"abc").returncode == 0
+    finally:
+        stopped = run(home, "stop", "cast_gzip")
+    assert stopped.returncode == 0, stopped.stderr
+    assert (tmp_path / "out").stat().st_size
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"x": {"name": "x"}}'])
+def test_a_damaged_list_of_names_is_one_clear_line(home: Path, content: str) -> None:
+    folder = home / ".local" / "state" / "acceleratorapi"
+    folder.mkdir(parents=True)
+    (folder / "accelerators.json").write_text(content)
+    done = run(home, "stop", "x")
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert "accelerators.json' is damaged: delete it" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("process cast_gzip in out 2>&-", 0),
+        ("process cast_gzip in out --json >&-", 0),
+        ("process cast_gzip in out <&-", 0),
+        ("process cast_gzip missing out 2>&-", 2),
+        ("process cast_gzip - out <&-", 2),
+        ("process cast_gzip in - >&-", 2),
+        ("process cast_gzip in - >/dev/full", 2),
+    ],
+)
+def test_closed_and_full_streams(home: Path, tmp_path: Path, command: str, code: int) -> None:
+    (tmp_path / "in").write_bytes(b"abc")
+    line = f"{sys.executable} -m acceleratorAPI {command}"
+    settings = {name: value for name, value in environment(home).items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path, env=settings)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / "out").exists() == (code == 0)
+    assert nodes_of(home) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["process", "cast_gzpi", "in", "out"], 2, "cast_gzip"),
+        (["process", "cast_gzip", "missing", "out"], 2, "missing"),
+        (["process", "cast_gzip", "in", "nowhere/out"], 2, "nowhere"),
+        (["process", "cast_gzip", "in", "out", "-p", "level=99"], 2, "level"),
+        (["process", "cast_gzip", "in", "out", "-p", "level"], 2, "KEY=VALUE"),
+        (["process", "cast_gzip", "in", "out", "-p", "src=x"], 2, "'src' is an argument"),
+        (["process", "axonerve_hyperfire", "in", "out"], 2, "datafile"),
+        (["process", "cast_gzip", "in", "out", "--provider", "MARS"], 2, "LOCAL"),
+        (["process", "cast_gzip", "in", "out", "--instance-ip", "127.0.0.1:9"], 3, "127.0.0.1:9"),
+        (["functions", "cast_gzpi"], 2, "cast_gzip"),
+        (["config", "show", "--conf", "absent.conf"], 2, "absent.conf"),
+    ],
+)
+def test_bad_input_is_one_clear_line(home: Path, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    (tmp_path / "in").write_bytes(b"x")
+    (tmp_path / "out").write_bytes(b"what the user had")
+    done = subprocess.run([*CLI, *arguments, "--json"], capture_output=True, env=environment(home), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert json.loads(done.stdout)["error"]["message"] in line
+    assert (tmp_path / "out").read_bytes() == b"what the user had"
+    assert nodes_of(home) == []
+
+
+def test_functions_and_config(home: Path) -> None:
+    names = [entry["name"] for entry in json.loads(run(home, "functions", "--json").stdout)]
+    assert {"axonerve_hyperfire", "cast_gzip"} <= set(names)
+    assert b"level" in run(home, "functions", "cast_gzip").stdout
+    shown = json.loads(run(home, "config", "show", "--json").stdout)
+    assert {"section": "csp", "key": "provider", "value": "LOCAL", "origin": "default"} in shown
+    assert b"[csp]" in run(home, "config", "example").stdout
+
+
+def test_the_example_configuration_is_valid(home: Path, tmp_path: Path) -> None:
+    example = tmp_path / "accelerator.conf"
+    example.write_bytes(run(home, "config", "example").stdout)
+    assert run(home, "config", "show", "--conf", example).returncode == 0
+
+
+@pytest.mark.parametrize("command", [[], ["process"], ["start"], ["stop"], ["functions"], ["instances"], ["config"]])
+def test_help_has_examples(home: Path, command: list[str]) -> None:
+    done = run(home, *command, "--help")
+    assert done.returncode == 0
+    if command and command != ["config"]:
+        assert b"Examples" in done.stdout
+
+
+def test_node_serve_help(home: Path) -> None:
+    done = run(home, "node", "serve", "--help")
+    assert done.returncode == 0
+    assert b"--accelerator" in done.stdout
+
+
+def test_a_terminal_gets_a_bar(home: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    with source.open("wb") as file:
+        file.truncate(300_000_000)
+    ours, theirs = pty.openpty()
+    command = [*CLI, "process", "cast_gzip", str(source), str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=theirs, env={**environment(home), "TERM": "xterm"}) as process:
+        os.close(theirs)
+        screen = b""
+        while True:
+            try:
+                screen += os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+        assert process.wait() == 0
+    os.close(ours)
+    assert "━".encode() in screen
+    assert b"/s" in screen
+
+
+def test_ctrl_c_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [*CLI, "process", "cast_gzip", str(tmp_path / "pipe"), str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(home)) as process:
+        with (tmp_path / "pipe").open("wb") as pipe:
+            pipe.write(b"x" * 1_000_000)
+            pipe.flush()
+            while not nodes_of(home):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            said = process.stderr.read()
+        assert process.wait(30) == 130, said
+    assert said == b""
+    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.glob(".*partial")) == []
+    assert nodes_of(home) == []

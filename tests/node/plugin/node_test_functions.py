@@ -1,0 +1,158 @@
+"""Functions the node's tests run: they copy, wait, fail and crash on request."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from acceleratorAPI.drivers.base import Measurement, Source, Target
+from acceleratorAPI.errors import DatafileError, FunctionFailedError
+from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Parameters
+from acceleratorAPI.protocol.cards import Card
+
+
+def card(name: str, **values: Any) -> Card:
+    return Card(name=name, title=f"{name} for tests", description="For tests.", version="1.0", **values)
+
+
+def copy(source: Source, target: Target | None, table: bytes | None = None) -> tuple[int, int]:
+    buffer = bytearray(1 << 18)
+    bytes_in = bytes_out = 0
+    while count := source.readinto(memoryview(buffer)):
+        bytes_in += count
+        data = bytes(buffer[:count])
+        if target is not None:
+            view = memoryview(data.translate(table) if table else data)
+            while view:
+                written = target.write(view) or 0
+                bytes_out += written
+                view = view[written:]
+    return bytes_in, bytes_out
+
+
+def outcome(started: float, bytes_in: int, bytes_out: int, **specific: Any) -> Outcome:
+    return Outcome(Measurement("cpu", time.perf_counter() - started, bytes_in, bytes_out), specific)
+
+
+class Copy(Function[NoParameters, NoParameters]):
+    card = card("test_copy")
+
+    def process(self, source: Source | None, target: Target | None, parameters: NoParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is not None
+        assert target is not None
+        return outcome(started, *copy(source, target))
+
+
+class WordsConfigure(Parameters):
+    password: str = Field(default="", description="Never shown.")
+    level: int = Field(default=1, ge=1, le=9, description="Anything.")
+
+
+class Words(Function[WordsConfigure, NoParameters]):
+    """Replaces one byte by another, as its datafile ``a,b`` says."""
+
+    card = card("test_words", datafile="required", datafile_format="One line a,b.")
+    configure_parameters = WordsConfigure
+
+    def configure(self, parameters: WordsConfigure, datafile: Path | None) -> Mapping[str, Any]:
+        assert datafile is not None
+        line = datafile.read_bytes().strip()
+        if len(line) != 3:
+            raise DatafileError(f"line 1: {line!r} is not a,b (password {parameters.password})")
+        self.table = bytes.maketrans(line[:1], line[2:])
+        if parameters.password:
+            return {"secured": 1}
+        return {"warning": "no password"}
+
+    def process(self, source: Source | None, target: Target | None, parameters: NoParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is not None
+        assert target is not None
+        return outcome(started, *copy(source, target, self.table), pid=os.getpid())
+
+
+class SlowParameters(Parameters):
+    seconds: float = Field(default=60, ge=0, description="How long to take.")
+    then: Literal["end", "exit", "kill"] = Field(default="end", description="How to end.")
+
+
+class Slow(Function[NoParameters, SlowParameters]):
+    """Reads a little, waits, then copies or dies."""
+
+    card = card("test_slow")
+    process_parameters = SlowParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: SlowParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is not None
+        assert target is not None
+        deadline = time.monotonic() + parameters.seconds
+        buffer = memoryview(bytearray(1))
+        bytes_in = bytes_out = 0
+        while time.monotonic() < deadline:
+            count = source.readinto(buffer) or 0
+            bytes_in += count
+            bytes_out += target.write(buffer[:count]) or 0
+            time.sleep(0.05)
+        if parameters.then == "exit":
+            os._exit(3)
+        if parameters.then == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        rest_in, rest_out = copy(source, target)
+        return outcome(started, bytes_in + rest_in, bytes_out + rest_out, pid=os.getpid())
+
+
+class FailParameters(Parameters):
+    how: Literal["typed", "untyped", "unserialisable"] = Field(default="typed", description="What to raise.")
+    token: str = Field(default="", description="Goes into the error's text.")
+
+
+class Fail(Function[NoParameters, FailParameters]):
+    card = card("test_fail")
+    process_parameters = FailParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: FailParameters) -> Outcome:
+        assert target is not None
+        target.write(memoryview(b"partial"))
+        if parameters.how == "typed":
+            raise FunctionFailedError(f"no luck with {parameters.token}")
+        if parameters.how == "untyped":
+            raise RuntimeError(f"first line\nsecond line {parameters.token}")
+        return outcome(0.0, 0, 0, value=object())
+
+
+class Count(Function[NoParameters, NoParameters]):
+    """Takes a file and gives none."""
+
+    card = card("test_count", output="none")
+
+    def process(self, source: Source | None, target: Target | None, parameters: NoParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is not None
+        assert target is None
+        bytes_in, _ = copy(source, None)
+        return outcome(started, bytes_in, 0, count=bytes_in)
+
+
+class BytesParameters(Parameters):
+    count: int = Field(ge=0, le=1 << 20, description="How many bytes.")
+
+
+class Bytes(Function[NoParameters, BytesParameters]):
+    """Takes no file and gives one."""
+
+    card = card("test_bytes", input="none")
+    process_parameters = BytesParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: BytesParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is None
+        assert target is not None
+        return outcome(started, 0, target.write(memoryview(b"x" * parameters.count)) or 0)
