@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import axonerve_hyperfire, cast_gzip
+from benchmarks import axonerve_hyperfire, cast_gzip, local_process
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
 Measure = Callable[[Path, Options], list[Row]]
@@ -16,6 +16,7 @@ SUBJECTS: dict[str, tuple[Measure, ...]] = {
     "functions": (axonerve_hyperfire.measure, cast_gzip.measure),
     "hyperfire": (axonerve_hyperfire.measure,),
     "gzip": (cast_gzip.measure,),
+    "local": (local_process.measure,),
 }
 
 
