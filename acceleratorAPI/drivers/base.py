@@ -13,6 +13,16 @@ class Source(Protocol):
         """Fill the start of ``buffer``; the number of bytes, 0 at the end of the input."""
 
 
+class FolderSource(Source, Protocol):
+    """A folder as a tar stream (POSIX ustar, pax headers where they are needed), whose end is two zero blocks."""
+
+    def normalise(self) -> None:
+        """Drop what differs between two copies of the folder: times, owners, all mode bits but "executable".
+
+        Call it before the first read.
+        """
+
+
 class Target(Protocol):
     """Where the output goes."""
 
