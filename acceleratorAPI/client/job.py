@@ -131,11 +131,11 @@ class Job:
         if self._destination is not None and card.get("output") == "none":
             raise InputError(f"{name} gives no output file; its answer is in the result")
         if self._source is not None:
-            self._source.check()
+            self._source.check(folder=bool(card.get("folder")))
         if self._path is not None:
             _check_output(os.fspath(self._destination), self._path)  # type: ignore[arg-type]  # a path, as _path says
-            if self._source is not None and self._source.path is not None and _same(self._source.path, self._path):
-                raise InputError(f"input and output are the same file {self._path!r}: name another output")
+            if self._source is not None and self._source.path is not None:
+                _check_apart(self._source.path, self._path)
 
     def _submit(self, parameters: Mapping[str, Any], shared: bool) -> ProcessRecord:
         configuration = self._session.configuration
@@ -146,11 +146,13 @@ class Job:
         upload = self._source
         if shared:
             source = self._source
-            if source is not None and source.is_regular_file and source.path is not None:
+            if source is not None and source.path is not None and (source.is_regular_file or source.is_folder):
                 fields["source"] = source.path
                 upload = None
             if self._path is not None and (os.path.isfile(self._path) or not os.path.exists(self._path)):
                 fields["target"] = self._path
+        if upload is not None and upload.is_folder:
+            fields["folder"] = "1"
         return self._session.node.submit(fields, upload, lambda done, total: self._report("upload", done, total))
 
     def _follow(self, record: ProcessRecord) -> ProcessRecord:
@@ -195,7 +197,7 @@ class Job:
         return ProcessResult(
             accelerator=self._session.accelerator,
             source=self._source.name if self._source else "",
-            destination=_destination_name(self._destination),
+            destination=_destination_name(self._destination) if self._gave_output(record) else "",
             bytes_in=record.progress.bytes_in,
             bytes_out=record.progress.bytes_out,
             backend=str(profiling.get("backend", "")),
@@ -206,6 +208,10 @@ class Job:
             message=app.msg,
             data=data,
         )
+
+    def _gave_output(self, record: ProcessRecord) -> bool:
+        """Of a function whose output is optional, only a job that wrote something did."""
+        return self._session.card.get("output") != "optional" or record.progress.bytes_out > 0
 
 
 def _check_output(shown: str, path: str) -> None:
@@ -223,12 +229,17 @@ def _check_output(shown: str, path: str) -> None:
         raise FileAccessError(f"cannot write {shown!r}: the folder {folder!r} is read-only")
 
 
-def _same(source: str, destination: str) -> bool:
+def _check_apart(source: str, destination: str) -> None:
+    real, folder = os.path.realpath(destination), os.path.realpath(source)
+    if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder:
+        raise InputError(f"the output {destination!r} lies in the input folder: name one outside of it")
     try:
         # A terminal or /dev/null may well be both.
-        return os.path.samefile(source, destination) and os.path.isfile(source)
+        same = os.path.samefile(source, destination) and os.path.isfile(source)
     except OSError:
-        return False
+        return
+    if same:
+        raise InputError(f"input and output are the same file {destination!r}: name another output")
 
 
 def _destination_name(destination: Destination | None) -> str:

@@ -22,6 +22,9 @@ class FolderSource(Source, Protocol):
         Call it before the first read.
         """
 
+    def omit_end(self) -> None:
+        """Leave out the two zero blocks, so that more members can follow. Call it before the first read."""
+
 
 class Target(Protocol):
     """Where the output goes."""

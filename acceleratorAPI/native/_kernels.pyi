@@ -5,6 +5,40 @@ class CorpusError(ValueError):
 
     args: tuple[int, bytes, str]
 
+class FolderError(OSError):
+    """A file or folder that cannot be read; ``args`` are errno, the reason and its path."""
+
+    args: tuple[int, str, bytes]
+
+class FolderPacker:
+    """A folder as a tar stream; see ``native.folder.FolderReader``."""
+
+    def __init__(self, root: bytes, top: bytes, threads: int) -> None: ...
+    def readinto(self, buffer: Buffer) -> int:
+        """The next bytes, 0 at the end. Releases the GIL.
+
+        Raises:
+            FolderError: a file or folder cannot be read.
+        """
+
+    def normalise(self) -> None: ...
+    def omit_end(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def changed(self) -> int: ...
+    @property
+    def vanished(self) -> int: ...
+    @property
+    def sockets(self) -> int: ...
+    @property
+    def first_changed(self) -> bytes: ...
+    @property
+    def first_vanished(self) -> bytes: ...
+    @property
+    def first_socket(self) -> bytes: ...
+
 class Output(Buffer):
     """Read-only bytes whose memory is used again when the last reference is gone."""
 
@@ -42,3 +76,29 @@ class WordReplacer:
     def longest_replacement(self) -> int: ...
     @property
     def table_bytes(self) -> int: ...
+
+class TarError(ValueError):
+    """Not a tar archive, or not all of one."""
+
+class TarEditor:
+    """Checks a tar stream fed in pieces, and changes it on its way; see ``native.folder.TarReader``."""
+
+    def __init__(self) -> None: ...
+    def edit(self, piece: Buffer) -> Output:
+        """What ``piece`` completes. Releases the GIL.
+
+        Raises:
+            TarError: this is no tar archive.
+        """
+
+    def finish(self) -> Output:
+        """What the end of the input completes.
+
+        Raises:
+            TarError: it breaks off.
+        """
+
+    def normalise(self) -> None: ...
+    def omit_end(self) -> None: ...
+    @property
+    def members(self) -> int: ...

@@ -20,12 +20,31 @@ class Configure:
         function: the function's name.
         parameters: of ``configure``.
         datafile: path of the configuration file.
+        scratch: path of the configuration's scratch folder; it need not exist.
     """
 
     key: str
     function: str
     parameters: dict[str, Any]
     datafile: str | None
+    scratch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a job reads.
+
+    Attributes:
+        path: of a file or folder.
+        name: what the user calls it, without the folders above it.
+        folder: it is a folder, or (when it was sent) the tar file of one.
+        sent: it is a copy in the spool, not the user's own file.
+    """
+
+    path: str
+    name: str
+    folder: bool = False
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +54,14 @@ class Process:
     Attributes:
         configuration: as it was made; the worker makes it when it does not have it.
         parameters: of ``process``.
-        source: path of the input, ``None`` for a function or call without one.
+        source: the input, ``None`` for a function or call without one.
         target: path of the output, ``None`` for a function without one.
         durable: flush the output to the disk before the job counts as done.
     """
 
     configuration: Configure
     parameters: dict[str, Any]
-    source: str | None
+    source: Input | None
     target: str | None
     durable: bool
 
@@ -60,4 +79,5 @@ def decode(line: bytes) -> Command:
     values = json.loads(line)
     if values.pop("do") == "configure":
         return Configure(**values)
-    return Process(**{**values, "configuration": Configure(**values["configuration"])})
+    source = None if values["source"] is None else Input(**values["source"])
+    return Process(**{**values, "configuration": Configure(**values["configuration"]), "source": source})

@@ -21,10 +21,11 @@ from acceleratorAPI.errors import (
     WorkerCrashedError,
 )
 from acceleratorAPI.node import results
-from acceleratorAPI.node.commands import Configure, Process
+from acceleratorAPI.node.commands import Configure, Input, Process
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.pool import Call, Pool
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, now
+from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.protocol.records import App, JobState, Progress
 
@@ -53,9 +54,19 @@ class LiveJob:
 class Engine:
     """Everything a node does for its clients."""
 
-    def __init__(self, database: Database, spool: Spool, pool: Pool, *, queue: int, legacy_profiling: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        scratch: Scratch,
+        pool: Pool,
+        *,
+        queue: int,
+        legacy_profiling: bool,
+    ) -> None:
         self._database = database
         self._spool = spool
+        self._scratch = scratch
         self._pool = pool
         self._queue = queue
         self._legacy_profiling = legacy_profiling
@@ -68,6 +79,7 @@ class Engine:
     async def restore(self) -> None:
         """Take up what the database holds: jobs that had not ended have failed, configurations go on."""
         keep: set[str] = set()
+        usable: set[str] = set()
         for job in await self._database.all(JobRow):
             if job.state == "queued":
                 self._fail(job, WorkerCrashedError(RESTARTED))
@@ -85,7 +97,10 @@ class Engine:
                 await self._database.update(row)
             if row.datafile:
                 keep.add(row.datafile)
+            if not row.stopped and not row.inerror:
+                usable.add(str(row.id))
             self._commands[row.id] = self._command(row, json.loads(row.function_parameters))
+        await self._scratch.keep_only(usable)
         orphans = self._spool.sweep(keep)
         if orphans:
             log.info("removed %d spool files of unfinished requests", orphans)
@@ -110,7 +125,8 @@ class Engine:
 
     def _command(self, row: ConfigurationRow, parameters: dict[str, Any]) -> Configure:
         datafile = str(self._spool.path(row.datafile)) if row.datafile else None
-        return Configure(str(row.id), row.accelerator, parameters, datafile)
+        key = str(row.id)
+        return Configure(key, row.accelerator, parameters, datafile, str(self._scratch.path(key)))
 
     async def configure(self, row: ConfigurationRow, parameters: dict[str, Any]) -> ConfigurationRow:
         """Configure a function with its full ``parameters``; the row says how it went."""
@@ -126,6 +142,7 @@ class Engine:
             row.inerror, row.errorcode = True, error.code
             self._spool.remove(row.datafile)
             row.datafile = None
+            await self._scratch.remove(str(row.id))
         row.processed_date = now()
         row.result = app.model_dump_json()
         self._commands[row.id] = command
@@ -154,13 +171,13 @@ class Engine:
             raise StateError(f"configuration {number} was stopped: start again (POST /v1.0/configuration/)")
         return row
 
-    async def submit(self, row: JobRow, parameters: dict[str, Any], source: str | None, target: str | None) -> None:
+    async def submit(self, row: JobRow, parameters: dict[str, Any], source: Input | None, target: str | None) -> None:
         """Queue a job.
 
         Args:
             row: names what lies in the spool.
             parameters: of ``process``, secrets included.
-            source: path of an input outside of the spool.
+            source: what the job reads.
             target: path of an output outside of the spool.
 
         Raises:
@@ -170,7 +187,6 @@ class Engine:
         if configuration is None:
             raise StateError(f"configuration {row.configuration} was stopped: start again (POST /v1.0/configuration/)")
         await self._database.insert(row)
-        source = source or (str(self._spool.path(row.input)) if row.input else None)
         # A user's own file is written like any other program would; the node's promises are flushed.
         durable = target is None
         target = target or (str(self._spool.path(row.output)) if row.output else None)
@@ -197,6 +213,8 @@ class Engine:
             answer = await job.call.answer
             row.state, row.processed_date = "succeeded", now()
             row.bytes_in, row.bytes_out = answer["bytes_in"], answer["bytes_out"]
+            if not answer["has_output"]:
+                row.output, row.bytes_out = None, 0
             row.result = results.processed(answer, legacy_profiling=self._legacy_profiling).model_dump_json()
         except AcceleratorError as error:
             row.bytes_in, row.bytes_out = job.bytes_in, job.bytes_out
@@ -267,6 +285,7 @@ class Engine:
         names = await self._database.stop_configurations()
         self._commands.clear()
         self._spool.remove(*names)
+        await self._scratch.keep_only(())
         self._pool.reset()
         log.info("stopped; %d jobs cancelled", len(jobs))
         specific = {"Metering": results.NO_METERING, "cancelled": len(jobs)}

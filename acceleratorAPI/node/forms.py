@@ -18,7 +18,7 @@ from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
 
 FILE = "datafile"
-FIELDS = frozenset({"parameters", "configuration", "source", "target"})
+FIELDS = frozenset({"parameters", "configuration", "source", "target", "folder"})
 MAX_FIELD_BYTES = 1 << 20
 IDLE_S = 120.0
 

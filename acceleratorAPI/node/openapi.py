@@ -50,7 +50,13 @@ _TEXT_FIELDS: dict[str, Any] = {
     },
     "source": {
         "type": "string",
-        "description": "Instead of `datafile`: absolute path or file:// URL on the node's machine (--files-under).",
+        "description": "Instead of `datafile`: absolute path or file:// URL of a file on the node's machine, or of a"
+        " folder if the function takes one (--files-under).",
+    },
+    "folder": {
+        "type": "string",
+        "enum": ["0", "1"],
+        "description": "`1`: `datafile` is the tar file (ustar or pax) of a folder, for a function that takes one.",
     },
     "target": {
         "type": "string",

@@ -23,6 +23,7 @@ from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.pool import Pool
+from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
@@ -75,7 +76,14 @@ class _Node:
         self._pool = Pool(settings.slots, settings.threads)
         spool = Spool(state.spool)
         database = Database(state.database)
-        engine = Engine(database, spool, self._pool, queue=settings.queue, legacy_profiling=settings.legacy_profiling)
+        engine = Engine(
+            database,
+            spool,
+            Scratch(state.scratch),
+            self._pool,
+            queue=settings.queue,
+            legacy_profiling=settings.legacy_profiling,
+        )
         urls = Urls(settings.public_url, url)
         service = Service(settings, database, spool, engine, self._lease, urls)
         guard = Guard(build(service), token, urls.public_host)

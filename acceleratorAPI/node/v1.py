@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +16,7 @@ from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import check_parameters
 from acceleratorAPI.node import asked, openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, configuration_record, page_of, process_record
+from acceleratorAPI.node.commands import Input
 from acceleratorAPI.node.download import Download
 from acceleratorAPI.node.forms import Form, read_form
 from acceleratorAPI.node.places import source_place, target_place
@@ -275,11 +278,22 @@ async def _process(service: Service, form: Form) -> JobRow:
     if fields.get("source") and form.spooled is not None:
         raise InputError("both datafile and source were sent; send one of them")
     roots = service.settings.files_under
-    source = source_place(fields["source"], roots) if fields.get("source") else None
+    source = source_place(fields["source"], roots, folder=card.folder) if fields.get("source") else None
+    sent_folder = _flag("folder", fields.get("folder", ""))
+    if sent_folder and (not card.folder or form.spooled is None):
+        wrong = "it comes with a datafile, the folder as a tar file" if card.folder else f"{card.name} takes no folder"
+        raise InputError(f"folder = {fields['folder']!r}: {wrong}")
     _check_need("datafile", card.input, source is not None or form.spooled is not None, card, "POST process")
     if fields.get("target") and card.output == "none":
         raise InputError(f"{card.name}: it gives no file, so it takes no target")
     target = target_place(fields["target"], roots) if fields.get("target") else None
+    if (
+        source is not None
+        and source.is_folder
+        and target is not None
+        and pathlib.Path(target).is_relative_to(source.path)
+    ):
+        raise InputError(f"target = {fields['target']!r} lies in the folder that is read: name another")
     check_parameters_scrubbed(kind.process_parameters, request.parameters, card.name)
     output = service.spool.new_name() if target is None and card.output != "none" else None
     row = JobRow(
@@ -292,6 +306,18 @@ async def _process(service: Service, form: Form) -> JobRow:
         input_bytes=source.size_bytes if source else (form.size_bytes if form.spooled else None),
         output=output,
     )
-    await service.engine.submit(row, request.parameters, source.path if source else None, target)
+    given = None
+    if source is not None:
+        given = Input(source.path, os.path.basename(source.path), source.is_folder)
+    elif form.spooled is not None:
+        name = os.path.basename((form.filename or "").replace("\\", "/"))
+        given = Input(str(service.spool.path(form.spooled)), name, sent_folder, sent=True)
+    await service.engine.submit(row, request.parameters, given, target)
     form.keep()
     return row
+
+
+def _flag(field: str, text: str) -> bool:
+    if text.strip() not in ("", "0", "1"):
+        raise InputError(f"{field} = {text!r}: use 0 or 1")
+    return text.strip() == "1"

@@ -17,21 +17,19 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from io import FileIO
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from acceleratorAPI.errors import AcceleratorError, FunctionFailedError
-from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions import registry
-from acceleratorAPI.functions.base import Function, check_parameters
+from acceleratorAPI.functions.base import Function, Outcome, Parameters, check_parameters
 from acceleratorAPI.node.commands import Command, Configure, Process, decode
-from acceleratorAPI.node.disk import disk_error
 from acceleratorAPI.node.redact import scrubbed
+from acceleratorAPI.node.streams import Progress, file_source, file_target, folder_source
 
 KEPT_CONFIGURATIONS = 4
-PROGRESS_INTERVAL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -56,60 +54,6 @@ class Link:
         line = json.dumps({"event": event, **values}, allow_nan=False).encode() + b"\n"
         with self._sending:
             self._socket.sendall(line)
-
-
-class Progress:
-    """Counts the bytes a job has moved and tells the node a few times a second."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._next = time.monotonic() + PROGRESS_INTERVAL_S
-        self.bytes_in = 0
-        self.bytes_out = 0
-
-    def tell(self) -> None:
-        """Send the counts when the last time is long enough ago."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + PROGRESS_INTERVAL_S
-            self._link.send("progress", bytes_in=self.bytes_in, bytes_out=self.bytes_out)
-
-
-class CountedSource:
-    """A function's input, counted."""
-
-    def __init__(self, file: FileIO, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """As ``FileIO.readinto``."""
-        count = self._file.readinto(buffer)
-        self._progress.bytes_in += count or 0
-        self._progress.tell()
-        return count
-
-
-class CountedTarget:
-    """A function's output, counted."""
-
-    def __init__(self, file: FileIO, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-
-    def write(self, data: memoryview, /) -> int | None:
-        """As ``FileIO.write``.
-
-        Raises:
-            DiskFullError: no space left.
-        """
-        try:
-            count = self._file.write(data)
-        except OSError as error:
-            raise disk_error("write the output", error) from error
-        self._progress.bytes_out += count or 0
-        self._progress.tell()
-        return count
 
 
 class Worker:
@@ -152,6 +96,7 @@ class Worker:
             self._configured.popitem(last=False)
         kind = registry.load(command.function)
         function = kind(self._threads)
+        function.scratch = Path(command.scratch)
         parameters = check_parameters(kind.configure_parameters, command.parameters, command.function)
         datafile = None if command.datafile is None else Path(command.datafile)
         specific = function.configure(parameters, datafile)
@@ -166,18 +111,12 @@ class Worker:
         self._configured.move_to_end(key)
         function = self._configured[key]
         parameters = check_parameters(function.process_parameters, command.parameters, name)
-        progress = Progress(self._link)
-        with contextlib.ExitStack() as files:
-            source = target = None
-            if command.source is not None:
-                source = CountedSource(files.enter_context(open_source(command.source)), progress)
-            if command.target is not None:
-                output = files.enter_context(_replacing(command.target, durable=command.durable))
-                target = CountedTarget(output, progress)
-            outcome = function.process(source, target, parameters)
+        progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
+        outcome = _run(function, command, parameters, progress)
         measurement = outcome.measurement
         return {
             "specific": dict(outcome.specific),
+            "has_output": outcome.has_output,
             "backend": measurement.backend,
             "kernel_s": measurement.kernel_s,
             "bytes_in": measurement.bytes_in,
@@ -186,14 +125,24 @@ class Worker:
         }
 
 
-@contextlib.contextmanager
-def _replacing(path: str, *, durable: bool) -> Iterator[FileIO]:
-    """``files.replacing``, with a disk that fills up at the last flush named as such."""
-    try:
-        with replacing(path, durable=durable) as output:
-            yield output
-    except OSError as error:
-        raise disk_error("write the output", error) from error
+def _run(function: Function[Any, Any], command: Process, parameters: Parameters, progress: Progress) -> Outcome:
+    """One job between its files."""
+    given = command.source
+    with contextlib.ExitStack() as stack:
+        target = None
+        if command.target is not None:
+            target = stack.enter_context(file_target(command.target, progress, durable=command.durable))
+        if given is not None and given.folder:
+            folder = stack.enter_context(folder_source(given, progress))
+            outcome = function.process_folder(folder, target, parameters)
+            if folder.warning:
+                outcome = replace(outcome, specific={"warning": folder.warning, **outcome.specific})
+        else:
+            source = stack.enter_context(file_source(given, progress)) if given is not None else None
+            outcome = function.process(source, target, parameters)
+        if not outcome.has_output and target is not None:
+            target.drop()
+    return outcome
 
 
 def _die_with_parent() -> None:
