@@ -65,6 +65,10 @@ class FolderReader:
         buffer = bytearray(size)
         return bytes(memoryview(buffer)[: self.readinto(buffer)])
 
+    def readall(self) -> bytes:
+        """The rest, for a folder that fits the memory."""
+        return b"".join(iter(lambda: self.read(_PIECE_BYTES), b""))
+
     @property
     def entries(self) -> int:
         """How many files, folders and links were packed so far."""

@@ -13,6 +13,7 @@ class Scratch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, key: str) -> Path:
         """Where the configuration ``key`` has its folder, if it has one."""
@@ -26,7 +27,7 @@ class Scratch:
         """Remove the folders of all configurations but these."""
 
         def work() -> None:
-            for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            for folder in self._folder.iterdir():
                 if folder.name not in keys:
                     shutil.rmtree(folder, ignore_errors=True)
 

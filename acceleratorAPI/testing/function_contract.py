@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import pytest
 
 from acceleratorAPI.drivers.base import Source, Target
-from acceleratorAPI.errors import ParameterError
+from acceleratorAPI.errors import InputError, ParameterError
 from acceleratorAPI.functions.base import Function, Outcome, check_parameters
+from acceleratorAPI.native.folder import FolderReader
 
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
@@ -38,6 +39,10 @@ class FunctionContract:
 
     def check(self, given: bytes, got: bytes, outcome: Outcome) -> None:
         """Assert that ``got`` is right for ``given``, by means independent of the function."""
+        raise NotImplementedError
+
+    def check_folder(self, given: bytes, got: bytes, outcome: Outcome) -> None:
+        """Assert that ``got`` is right for the folder that ``given`` is the tar stream of."""
         raise NotImplementedError
 
     def sample(self, size_bytes: int) -> bytes:
@@ -94,6 +99,24 @@ class FunctionContract:
         for model in (self.function.configure_parameters, self.function.process_parameters):
             for name, field in model.model_fields.items():
                 assert field.description, f"parameter {name} has no description"
+
+    def test_a_folder_is_taken_or_refused(self, configured: Function[Any, Any], tmp_path: Path) -> None:
+        folder = tmp_path / "folder"
+        (folder / "empty").mkdir(parents=True)
+        (folder / "file").write_bytes(self.sample(5000))
+        values = check_parameters(self.function.process_parameters, self.process_values, self.function.card.name)
+        target = io.BytesIO()
+        with FolderReader(folder) as source:
+            if not self.function.card.folder:
+                with pytest.raises(InputError, match="takes no folder"):
+                    configured.process_folder(source, target, values)
+                return
+            outcome = configured.process_folder(source, target, values)
+        assert outcome.measurement.bytes_out == len(target.getvalue())
+        with FolderReader(folder) as again:
+            expected = again.readall()
+        assert outcome.measurement.bytes_in == len(expected)
+        self.check_folder(expected, target.getvalue(), outcome)
 
     def test_unknown_parameter_is_refused(self) -> None:
         for model in (self.function.configure_parameters, self.function.process_parameters):

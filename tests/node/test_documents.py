@@ -38,7 +38,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document: Any) -> No
 def test_bodies_are_described(document: Any) -> None:
     for path, names in {
         "/v1.0/configuration/": {"parameters", "datafile"},
-        "/v1.0/process/": {"parameters", "configuration", "datafile", "source", "target"},
+        "/v1.0/process/": {"parameters", "configuration", "datafile", "source", "folder", "target"},
     }.items():
         content = document["paths"][path]["post"]["requestBody"]["content"]
         assert set(content["multipart/form-data"]["schema"]["properties"]) == names
