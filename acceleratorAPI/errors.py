@@ -6,9 +6,11 @@
     ├── InputError                    what the user handed over cannot be used
     │   ├── ParameterError            a function parameter is unknown, missing or out of range
     │   ├── DatafileError             the configuration file (a corpus, say) is malformed
+    │   ├── KeyUsedError              an idempotency key was used for another request
     │   └── FileAccessError           a file or folder is missing or may not be read or written
     ├── FunctionUnknownError          no function of that name on the node
     ├── StateError                    the call does not fit the state ("process" before "start")
+    │   └── OffsetError               a piece of an upload does not begin where the upload stands
     ├── InstanceError                 the machine could not be made, found or ended
     │   └── InstanceNotFoundError     no instance of that id or address
     ├── NodeError                     the node's answer is not usable
@@ -16,6 +18,7 @@
     │   ├── AuthenticationError       token missing or wrong
     │   ├── PermissionDeniedError     the token is right, the request is not allowed
     │   ├── NotFoundError             no such resource on the node
+    │   ├── IntegrityError            bytes changed on their way
     │   └── NodeBusyError             queue full or ending: try again later
     │       └── DiskFullError         no space left for a file on the node
     └── JobError                      the job ended without a result
@@ -80,6 +83,13 @@ class FileAccessError(InputError):
     code = "file-access"
 
 
+class KeyUsedError(InputError):
+    """An idempotency key was used for another request."""
+
+    code = "key-used"
+    status = 422
+
+
 class FunctionUnknownError(AcceleratorError):
     """No installed function has that name."""
 
@@ -92,6 +102,12 @@ class StateError(AcceleratorError):
 
     code = "state"
     status = 409
+
+
+class OffsetError(StateError):
+    """A piece of an upload does not begin where the upload stands."""
+
+    code = "offset"
 
 
 class InstanceError(AcceleratorError):
@@ -138,6 +154,13 @@ class NotFoundError(NodeError):
 
     code = "not-found"
     status = 404
+
+
+class IntegrityError(NodeError):
+    """Bytes changed on their way: their checksum is not the one they were sent with."""
+
+    code = "integrity"
+    status = 460  # tus has it, HTTP has not
 
 
 class NodeBusyError(NodeError):

@@ -1,4 +1,4 @@
-"""Bodies on their way: a multipart form read while it is sent, and an answer written while it arrives."""
+"""The ends of a transfer: a user's input, a multipart form read while it is sent, a file that takes all."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import secrets
 import stat
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-from acceleratorAPI.errors import FileAccessError, InputError, NodeError
+from acceleratorAPI.errors import FileAccessError, InputError
 from acceleratorAPI.files import open_source
 from acceleratorAPI.native.folder import FolderReader
-
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
 
 CHUNK_BYTES = 1 << 20
 FILE_FIELD = "datafile"
@@ -230,21 +227,3 @@ def write_all(target: Output, data: bytes) -> None:
     while view:
         count = target.write(view)  # type: ignore[arg-type]  # a memoryview is as good as bytes to every file
         view = view[len(view) if count is None else count :]
-
-
-def receive(
-    answer: BaseHTTPResponse, target: Output, expected_bytes: int | None, on_write: Callable[[int, int | None], None]
-) -> int:
-    """Write an answer's body to ``target``; how many bytes it had.
-
-    Raises:
-        NodeError: it is shorter or longer than ``expected_bytes``.
-    """
-    done = 0
-    while chunk := answer.read(CHUNK_BYTES, decode_content=False):
-        write_all(target, chunk)
-        done += len(chunk)
-        on_write(done, expected_bytes)
-    if expected_bytes is not None and done != expected_bytes:
-        raise NodeError(f"the node sent {done} bytes of a result of {expected_bytes}")
-    return done

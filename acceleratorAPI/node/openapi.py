@@ -21,6 +21,7 @@ _WHEN = {
     413: "A text field or a body without a file is too long.",
     415: "The body has a type that is not read here.",
     416: "No byte of the range exists.",
+    422: "The idempotency key was used for another request.",
     503: "The queue is full or the node is ending; see Retry-After.",
     507: "The node's disk has no space for the file.",
 }

@@ -25,9 +25,9 @@ from typing import Any
 from acceleratorAPI.errors import AcceleratorError, FunctionFailedError
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, Outcome, Parameters, check_parameters
-from acceleratorAPI.node.commands import Command, Configure, Process, decode
+from acceleratorAPI.node.commands import Command, Configure, InputNews, Process, decode
 from acceleratorAPI.node.redact import scrubbed
-from acceleratorAPI.node.streams import Progress, file_source, file_target, folder_source
+from acceleratorAPI.node.streams import Arrival, Progress, file_source, file_target, folder_source
 
 KEPT_CONFIGURATIONS = 4
 _PR_SET_PDEATHSIG = 1
@@ -39,13 +39,18 @@ class Link:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._sending = threading.Lock()
+        self.arrival = Arrival()
         self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         threading.Thread(target=self._receive, name="commands", daemon=True).start()
 
     def _receive(self) -> None:
         with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
             for line in lines:
-                self.commands.put(decode(line))
+                message = decode(line)
+                if isinstance(message, InputNews):
+                    self.arrival.tell(message)
+                else:
+                    self.commands.put(message)
         # The node is gone: whatever a kernel is doing, nobody wants it any more.
         os._exit(0)
 
@@ -69,6 +74,8 @@ class Worker:
         self._link.send("ready")
         while True:
             command = self._link.commands.get()
+            # Before "started", which is what the first news of this command's input wait for.
+            self._link.arrival.reset()
             self._link.send("started")
             self._answer(command)
 
@@ -112,11 +119,12 @@ class Worker:
         function = self._configured[key]
         parameters = check_parameters(function.process_parameters, command.parameters, name)
         progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
-        outcome = _run(function, command, parameters, progress)
+        outcome, crc32c = _run(function, command, parameters, progress, self._link.arrival)
         measurement = outcome.measurement
         return {
             "specific": dict(outcome.specific),
             "has_output": outcome.has_output,
+            "crc32c": crc32c,
             "backend": measurement.backend,
             "kernel_s": measurement.kernel_s,
             "bytes_in": measurement.bytes_in,
@@ -125,24 +133,26 @@ class Worker:
         }
 
 
-def _run(function: Function[Any, Any], command: Process, parameters: Parameters, progress: Progress) -> Outcome:
-    """One job between its files."""
+def _run(
+    function: Function[Any, Any], command: Process, parameters: Parameters, progress: Progress, arrival: Arrival
+) -> tuple[Outcome, int | None]:
+    """One job between its files; also the CRC32C of an output in the spool."""
     given = command.source
     with contextlib.ExitStack() as stack:
         target = None
         if command.target is not None:
-            target = stack.enter_context(file_target(command.target, progress, durable=command.durable))
+            target = stack.enter_context(file_target(command.target, progress, spooled=command.spooled))
         if given is not None and given.folder:
-            folder = stack.enter_context(folder_source(given, progress))
+            folder = stack.enter_context(folder_source(given, progress, arrival))
             outcome = function.process_folder(folder, target, parameters)
             if folder.warning:
                 outcome = replace(outcome, specific={"warning": folder.warning, **outcome.specific})
         else:
-            source = stack.enter_context(file_source(given, progress)) if given is not None else None
+            source = stack.enter_context(file_source(given, progress, arrival)) if given is not None else None
             outcome = function.process(source, target, parameters)
         if not outcome.has_output and target is not None:
             target.drop()
-    return outcome
+    return outcome, target.crc32c if target is not None else None
 
 
 def _die_with_parent() -> None:

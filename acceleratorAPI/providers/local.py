@@ -175,6 +175,8 @@ class LocalProvider(Provider):
 
     def _command(self, folder: InstanceFolder, record: Record, owner_pid: int) -> list[str]:
         command = [sys.executable, "-m", _NODE_MODULE, "--host", _LOOPBACK[0], "--port", "0"]
+        # Nothing is waited for at its end: its user has what was to be had, or wants it gone.
+        command += ["--drain", "0"]
         command += ["--state", str(folder.path), "--accelerator", record.accelerator, "--files-under", "/"]
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
         if slots := self.configuration.get("general", "slots"):

@@ -32,7 +32,8 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document: Any) -> No
             if "open" not in operation["tags"]:
                 assert "application/problem+json" in operation["responses"]["401"]["content"], where
                 assert "default" in operation["responses"], where
-            assert "422" not in operation["responses"], where
+            # The framework documents a shape of its own under 422, which no route answers with.
+            assert "application/json" not in operation["responses"].get("422", {}).get("content", {}), where
 
 
 def test_bodies_are_described(document: Any) -> None:
