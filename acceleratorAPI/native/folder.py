@@ -53,8 +53,7 @@ class FolderReader:
         try:
             return self._packer.readinto(buffer)
         except FolderError as error:
-            _, reason, path = error.args
-            raise FileAccessError(f"cannot read {self._user_path(path)!r}: {reason}") from None
+            raise FileAccessError(f"cannot read {self._user_path(error.filename)!r}: {error.strerror}") from None
 
     def read(self, size: int, /) -> bytes:
         """Up to ``size`` bytes, none at the end.

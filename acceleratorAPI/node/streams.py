@@ -61,6 +61,11 @@ class CountedSource(Generic[SourceT]):
 class CountedFolder(CountedSource[FolderReader | TarReader]):
     """A folder as a function's input, counted."""
 
+    @property
+    def entries(self) -> int:
+        """As ``FolderSource.entries``."""
+        return self._source.entries
+
     def normalise(self) -> None:
         """As ``FolderSource.normalise``."""
         self._source.normalise()
