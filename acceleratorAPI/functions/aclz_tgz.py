@@ -203,7 +203,7 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
             return self._finish(addition, State(), None, target, parameters)
         with transaction:
             before = _check_order(transaction.state, first=first)
-            if self._mode != GZIP and addition.name in before.names:
+            if addition.name and addition.name in before.names:
                 raise InputError(f"aclz_tgz: {addition.name!r} is in the archive already; give this one another name=")
             if not last:
                 return self._continue(addition, before, transaction, parameters)
