@@ -16,6 +16,10 @@ class Source(Protocol):
 class FolderSource(Source, Protocol):
     """A folder as a tar stream (POSIX ustar, pax headers where they are needed), whose end is two zero blocks."""
 
+    @property
+    def entries(self) -> int:
+        """How many files, folders and links there were so far."""
+
     def normalise(self) -> None:
         """Drop what differs between two copies of the folder: times, owners, all mode bits but "executable".
 

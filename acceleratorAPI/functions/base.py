@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +73,6 @@ class Function(ABC, Generic[ConfigureT, ProcessT]):
         """
         self.threads = threads
         self._scratch: Path | None = None
-        self._own_scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def scratch(self) -> Path:
@@ -81,8 +82,8 @@ class Function(ABC, Generic[ConfigureT, ProcessT]):
         of the node, and goes with the configuration. Without a node it lives as long as this object.
         """
         if self._scratch is None:
-            self._own_scratch = tempfile.TemporaryDirectory(prefix="acceleratorapi-")
-            self._scratch = Path(self._own_scratch.name)
+            self._scratch = Path(tempfile.mkdtemp(prefix="acceleratorapi-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._scratch
 

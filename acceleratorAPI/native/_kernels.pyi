@@ -6,9 +6,9 @@ class CorpusError(ValueError):
     args: tuple[int, bytes, str]
 
 class FolderError(OSError):
-    """A file or folder that cannot be read; ``args`` are errno, the reason and its path."""
+    """A file or folder that cannot be read: ``filename``, in the archive, or on the disk if it is the folder itself."""
 
-    args: tuple[int, str, bytes]
+    filename: bytes
 
 class FolderPacker:
     """A folder as a tar stream; see ``native.folder.FolderReader``."""

@@ -28,13 +28,16 @@ class FolderReader:
     links, FIFOs and devices are kept as such, further names of one file as hard links; sockets are left out; holes
     are read as zeros. Times are whole seconds. A file that changes its size while it is read is cut or padded to the
     size announced; one that vanishes is left out; ``warning`` then says so.
+
+    Attributes:
+        name: the folder's real path.
     """
 
     def __init__(self, path: os.PathLike[str] | str) -> None:
         """Nothing is opened yet."""
-        self._root = os.path.realpath(path)
-        self._top = os.path.basename(self._root) or "."
-        self._packer = FolderPacker(os.fsencode(self._root), os.fsencode(self._top), _THREADS)
+        self.name = os.path.realpath(path)
+        self._top = os.path.basename(self.name) or "."
+        self._packer = FolderPacker(os.fsencode(self.name), os.fsencode(self._top), _THREADS)
 
     def normalise(self) -> None:
         """Drop what differs between two copies of the folder. Call it before the first read."""
@@ -53,8 +56,7 @@ class FolderReader:
         try:
             return self._packer.readinto(buffer)
         except FolderError as error:
-            _, reason, path = error.args
-            raise FileAccessError(f"cannot read {self._user_path(path)!r}: {reason}") from None
+            raise FileAccessError(f"cannot read {self._user_path(error.filename)!r}: {error.strerror}") from None
 
     def read(self, size: int, /) -> bytes:
         """Up to ``size`` bytes, none at the end.
@@ -100,7 +102,7 @@ class FolderReader:
     def _user_path(self, path: bytes) -> str:
         """The path on the disk of a member, or of the folder itself."""
         shown, top = os.fsdecode(path), f"{self._top}/"
-        return os.path.join(self._root, shown.removeprefix(top)).rstrip("/") if shown.startswith(top) else shown
+        return os.path.join(self.name, shown.removeprefix(top)).rstrip("/") if shown.startswith(top) else shown
 
 
 class TarReader:

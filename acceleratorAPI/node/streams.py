@@ -120,6 +120,11 @@ class GrowingFile:
 class CountedFolder(CountedSource[FolderReader | TarReader]):
     """A folder as a function's input, counted."""
 
+    @property
+    def entries(self) -> int:
+        """As ``FolderSource.entries``."""
+        return self._source.entries
+
     def normalise(self) -> None:
         """As ``FolderSource.normalise``."""
         self._source.normalise()

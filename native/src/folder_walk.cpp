@@ -119,7 +119,8 @@ std::vector<FolderWalk::Entry> FolderWalk::entries_of(int descriptor, const std:
     if (kind == DT_UNKNOWN) {
       struct stat status;
       // Gone since: whoever reads it finds that out.
-      kind = ::fstatat(descriptor, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? kind_of_mode(status.st_mode) : DT_REG;
+      kind = DT_REG;
+      if (::fstatat(descriptor, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) kind = kind_of_mode(status.st_mode);
     }
     if (kind == DT_DIR) name += '/';
     entries.push_back({std::move(name), kind});

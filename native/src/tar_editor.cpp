@@ -45,7 +45,7 @@ void TarEditor::edit(const uint8_t* data, size_t size, Buffer& output) {
 
 void TarEditor::finish(Buffer& output) {
   if (ended_) return;
-  if (passing_ > 0 || filled_ > 0 || pax_left_ > 0 || pax_.size > 0) fail(at_, "it breaks off in the middle of a file");
+  if (passing_ > 0 || filled_ > 0 || announced_) fail(at_, "it breaks off in the middle of a file");
   if (at_ == 0) fail(0, "it is empty");
   end(output);
 }
@@ -67,7 +67,7 @@ void TarEditor::on_block(Buffer& output) {
 
 void TarEditor::on_header(Buffer& output) {
   if (block_.is_zero()) {
-    if (pax_.size > 0) fail(at_, "a pax header with no file behind it");
+    if (announced_) fail(at_, "a header with no file behind it");
     return end(output);
   }
   if (!block_.is_signed()) fail(at_, "this is no tar header");
@@ -76,7 +76,7 @@ void TarEditor::on_header(Buffer& output) {
   switch (block_.type) {
     case 'x':
       if (size == 0 || size > kLargestPax) fail(at_, "a pax header of impossible size");
-      if (pax_.size > 0) fail(at_, "two pax headers in a row");
+      announced_ = true;
       pax_.append(&block_, kTarBlock);
       pax_size_ = size;
       pax_left_ = size + tar_padding(size);
@@ -90,6 +90,7 @@ void TarEditor::on_header(Buffer& output) {
       return;
     case 'K':
     case 'L':  // GNU: the long name of the next member
+      announced_ = true;
       dropping_ = false;
       output.append(&block_, kTarBlock);
       passing_ = size + tar_padding(size);
@@ -123,7 +124,7 @@ void TarEditor::on_pax(Buffer& output) {
 
 void TarEditor::on_member(uint64_t size, Buffer& output) {
   if (has_size_) size = size_;
-  has_size_ = false;
+  has_size_ = announced_ = false;
   dropping_ = false;
   passing_ = has_content(block_.type) ? size + tar_padding(size) : 0;
   if (normal_) normalise_header();

@@ -20,30 +20,29 @@ uint32_t checksum_of(const TarHeader& header) {
   return sum;
 }
 
-enum class Text { kAscii, kUtf8, kBytes };
-
-Text kind_of(const std::string& text) {
-  Text kind = Text::kAscii;
+// Whether the text is UTF-8 beyond ASCII.
+bool is_unicode(const std::string& text) {
+  bool unicode = false;
   for (size_t i = 0; i < text.size();) {
     const auto first = static_cast<uint8_t>(text[i]);
     if (first < 0x80) {
       ++i;
       continue;
     }
-    kind = Text::kUtf8;
+    unicode = true;
     const size_t more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
-    if (first < 0xC2 || first > 0xF4 || text.size() - i <= more) return Text::kBytes;
+    if (first < 0xC2 || first > 0xF4 || text.size() - i <= more) return false;
     uint32_t point = first & (0x3Fu >> more);
     for (size_t j = 1; j <= more; ++j) {
       const auto next = static_cast<uint8_t>(text[i + j]);
-      if ((next & 0xC0) != 0x80) return Text::kBytes;
+      if ((next & 0xC0) != 0x80) return false;
       point = point << 6 | (next & 0x3F);
     }
     const bool overlong = (more == 2 && point < 0x800) || (more == 3 && point < 0x10000);
-    if (overlong || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return Text::kBytes;
+    if (overlong || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return false;
     i += more + 1;
   }
-  return kind;
+  return unicode;
 }
 
 template <size_t N>
@@ -64,14 +63,6 @@ bool put_path(TarHeader& header, const std::string& path) {
   put(header.prefix, path.substr(0, slash));
   put(header.name, path.substr(slash + 1));
   return true;
-}
-
-// One of the two paths of a member: whether a pax record must say it. `fits`: the header holds it.
-bool needs_record(const std::string& text, bool fits, bool& as_bytes) {
-  const Text kind = kind_of(text);
-  // Bytes that are no UTF-8 are only taken as they are from the header, or from a record that says so.
-  if (kind == Text::kBytes && !fits) as_bytes = true;
-  return !fits || kind == Text::kUtf8;
 }
 
 void complete(TarHeader& header, char type) {
@@ -168,14 +159,13 @@ void append_pax(const PaxRecords& records, Buffer& output) {
 void append_header(const TarEntry& entry, Buffer& output) {
   TarHeader header = {};
   PaxRecords records;
-  bool as_bytes = false;
-  if (needs_record(entry.path, put_path(header, entry.path), as_bytes)) records.emplace_back("path", entry.path);
+  // In a record, bytes that are no UTF-8 stand as they are, as in GNU tar's; what should announce them
+  // ("hdrcharset") makes GNU tar complain.
+  if (!put_path(header, entry.path) || is_unicode(entry.path)) records.emplace_back("path", entry.path);
   // What stands in the header then is for readers that know no pax.
   if (header.name[0] == 0) put(header.name, entry.path);
   put(header.link, entry.link);
-  if (needs_record(entry.link, entry.link.size() <= sizeof header.link, as_bytes)) {
-    records.emplace_back("linkpath", entry.link);
-  }
+  if (entry.link.size() > sizeof header.link || is_unicode(entry.link)) records.emplace_back("linkpath", entry.link);
   const auto number = [&](auto& field, const char* key, uint64_t value, uint64_t largest) {
     write_octal(field, sizeof field, value <= largest ? value : 0);
     if (value > largest) records.emplace_back(key, std::to_string(value));
@@ -194,7 +184,6 @@ void append_header(const TarEntry& entry, Buffer& output) {
   // A name that does not fit is left out: the number says whose the file is.
   if (entry.user.size() < sizeof header.user) put(header.user, entry.user);
   if (entry.group.size() < sizeof header.group) put(header.group, entry.group);
-  if (as_bytes) records.insert(records.begin(), {"hdrcharset", "BINARY"});
   if (!records.empty()) append_pax(records, output);
   complete(header, entry.type);
   output.append(&header, sizeof header);

@@ -52,6 +52,7 @@ class TarEditor {
   Buffer pax_;            // header and text of a pax header being read
   uint64_t pax_size_ = 0;
   uint64_t pax_left_ = 0;
+  bool announced_ = false;  // a header about the next member has come
   bool has_size_ = false;  // a pax record says the next member's size
   uint64_t size_ = 0;
 };
