@@ -116,7 +116,7 @@ size_t Sha3Folder::cut(const uint8_t* data, size_t size) const {
   ahead.push(data, size, nobody);
   const uint64_t start = reader_.offset();
   const size_t between = ahead.boundary() > start ? static_cast<size_t>(ahead.boundary() - start) : 0;
-  return between >= size / 2 ? between : size;
+  return between > size / 2 ? between : size;
 }
 
 std::unique_ptr<Sha3Region> Sha3Folder::plan(const uint8_t* region, size_t size) {

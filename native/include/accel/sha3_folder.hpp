@@ -78,6 +78,7 @@ class Sha3Folder {
   // The stream is over. Throws TarStreamError when it should not be.
   void finish() const { reader_.finish(); }
 
+  size_t digest_size() const { return digest_size_; }
   uint64_t files() const { return files_; }
   uint64_t passed_over() const { return reader_.passed_over(); }
 
