@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import aclz_tgz, axonerve_hyperfire, cast_gzip, local_process
+from benchmarks import axonerve_hyperfire, cast_gzip, local_process, silex_sha3
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
 Measure = Callable[[Path, Options], list[Row]]
@@ -17,6 +18,10 @@ SUBJECTS: dict[str, tuple[Measure, ...]] = {
     "hyperfire": (axonerve_hyperfire.measure,),
     "gzip": (cast_gzip.measure,),
     "tgz": (aclz_tgz.measure,),
+    "functions": (axonerve_hyperfire.measure, cast_gzip.measure, silex_sha3.measure),
+    "hyperfire": (axonerve_hyperfire.measure,),
+    "gzip": (cast_gzip.measure,),
+    "sha3": (silex_sha3.measure,),
     "local": (local_process.measure,),
 }
 

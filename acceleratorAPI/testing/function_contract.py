@@ -82,6 +82,11 @@ class FunctionContract:
         self.run(function, io.BytesIO(given), target)
         return target.getvalue()
 
+    def _answer(self, function: Function[Any, Any], source: Source) -> tuple[bytes, dict[str, Any]]:
+        target = io.BytesIO()
+        outcome = self.run(function, source, target)
+        return target.getvalue(), dict(outcome.specific)
+
     def _configure_parameters(self) -> Any:
         return check_parameters(self.function.configure_parameters, self.configure_values, self.function.card.name)
 
@@ -134,11 +139,11 @@ class FunctionContract:
 
     def test_short_reads(self, configured: Function[Any, Any]) -> None:
         given = self.sample(300_001)
-        target = io.BytesIO()
-        self.run(configured, _ShortReads(given), target)
-        assert target.getvalue() == self.output(configured, given)
+        assert self._answer(configured, _ShortReads(given)) == self._answer(configured, io.BytesIO(given))
 
     def test_short_writes(self, configured: Function[Any, Any]) -> None:
+        if self.function.card.output == "none":
+            pytest.skip("the function gives no output")
         given = self.sample(300_001)
         target = _ShortWrites()
         self.run(configured, io.BytesIO(given), target)
@@ -146,8 +151,8 @@ class FunctionContract:
 
     def test_same_output_every_time_on_any_number_of_threads(self, datafile: Path | None) -> None:
         given = self.sample(3_000_017)
-        outputs = {self.output(self.make(datafile, threads), given) for threads in (1, 1, 2, 5)}
-        assert len(outputs) == 1
+        answers = [self._answer(self.make(datafile, threads), io.BytesIO(given)) for threads in (1, 1, 2, 5)]
+        assert all(answer == answers[0] for answer in answers)
 
     def test_jobs_do_not_see_each_other(self, configured: Function[Any, Any]) -> None:
         for size_bytes in (70_000, 10, 0, 70_000):

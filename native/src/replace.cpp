@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "accel/cpu.hpp"
 #include "accel/word_edges.hpp"
 
 namespace accel {
@@ -108,7 +109,7 @@ __attribute__((target("avx2,bmi,bmi2"))) size_t replace_quickly_avx2(const Corpu
 
 ReplaceQuickly best_replace_quickly() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return replace_quickly_avx2;
+  if (cpu_level() >= Cpu::avx2) return replace_quickly_avx2;
 #endif
   return replace_quickly_portable;
 }
@@ -245,5 +246,7 @@ size_t cut_between_words(const Corpus& corpus, const uint8_t* text, size_t size,
   }
   return cut_by_matching(corpus, text, text + size, text + start);
 }
+
+const char* replacing_path() { return best_replace_quickly() == replace_quickly_portable ? "portable" : "avx2"; }
 
 }  // namespace accel
