@@ -22,7 +22,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from acceleratorAPI.errors import AcceleratorError, FunctionFailedError
+from acceleratorAPI.errors import AcceleratorError, FunctionFailedError, OutputLimitError
 from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, check_parameters
@@ -91,18 +91,25 @@ class CountedSource:
 
 
 class CountedTarget:
-    """A function's output, counted."""
+    """A function's output, counted, and ended where the node's limit is: no stored length needs to be believed."""
 
-    def __init__(self, file: FileIO, progress: Progress) -> None:
+    def __init__(self, file: FileIO, progress: Progress, max_bytes: int | None) -> None:
         self._file = file
         self._progress = progress
+        self._max_bytes = max_bytes
 
     def write(self, data: memoryview, /) -> int | None:
         """As ``FileIO.write``.
 
         Raises:
             DiskFullError: no space left.
+            OutputLimitError: it would be more than the node allows.
         """
+        if self._max_bytes is not None and self._progress.bytes_out + len(data) > self._max_bytes:
+            raise OutputLimitError(
+                f"the output grows beyond {self._max_bytes} bytes, the most a job of this node may give (after "
+                f"{self._progress.bytes_in} bytes of input); start the node with a larger --max-output"
+            )
         try:
             count = self._file.write(data)
         except OSError as error:
@@ -115,9 +122,10 @@ class CountedTarget:
 class Worker:
     """Executes commands one after the other and keeps the last few configured functions."""
 
-    def __init__(self, link: Link, threads: int) -> None:
+    def __init__(self, link: Link, threads: int, max_output: int | None) -> None:
         self._link = link
         self._threads = threads
+        self._max_output = max_output
         self._configured: OrderedDict[str, Function[Any, Any]] = OrderedDict()
 
     def run(self) -> None:
@@ -173,7 +181,7 @@ class Worker:
                 source = CountedSource(files.enter_context(open_source(command.source)), progress)
             if command.target is not None:
                 output = files.enter_context(_replacing(command.target, durable=command.durable))
-                target = CountedTarget(output, progress)
+                target = CountedTarget(output, progress, self._max_output)
             outcome = function.process(source, target, parameters)
         measurement = outcome.measurement
         return {
@@ -203,11 +211,11 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """``argv``: the number of the inherited socket, and how many threads one job may use."""
+    """``argv``: the number of the inherited socket; how many threads a job may use, how many bytes give (0: any)."""
     # Ctrl-C goes to the terminal's whole group; what becomes of jobs is the node's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
-    Worker(Link(int(sys.argv[1])), int(sys.argv[2])).run()
+    Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run()
 
 
 if __name__ == "__main__":
