@@ -87,7 +87,7 @@ class Unpacker(Producer):
         begin = packed.offset
         zeros = True
         while rest := packed.some():
-            zeros = zeros and not rest.strip(b"\0")
+            zeros = zeros and not bytes(rest).strip(b"\0")
         if zeros:
             self.padding_bytes = packed.offset - begin
         else:
@@ -135,7 +135,7 @@ class _IndexedRun:
 
     def unpack(self) -> list[bytes]:
         """The content of the members, checked like any; also that each ends where its header said."""
-        packed = PackedInput(None, self._offset, self._data)
+        packed = PackedInput.of(self._data, self._offset)
         reader = MemberReader(packed, self._unpacked_before)
         pieces: list[bytes] = []
         end = self._offset

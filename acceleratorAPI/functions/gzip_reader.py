@@ -27,49 +27,67 @@ class PackedInput:
         offset: of the next byte in the input.
     """
 
-    def __init__(self, source: Source | None, offset: int = 0, start: bytes = b"") -> None:
-        """Read ``start``, then ``source``, if there is one; together they begin at ``offset`` of the input."""
-        self.offset = offset
-        self._source = source
-        self._block = bytearray(start)
-        self._buffer = memoryview(bytearray(_READ_BYTES if source else 0))
+    def __init__(self, source: Source) -> None:
+        self.offset = 0
+        self._source: Source | None = source
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._at = self._filled = 0
+
+    @classmethod
+    def of(cls, data: bytes, offset: int) -> PackedInput:
+        """A part of an input, in memory, that begins at ``offset``."""
+        packed = cls.__new__(cls)
+        packed.offset = offset
+        packed._source = None
+        packed._buffer = memoryview(data)
+        packed._at, packed._filled = 0, len(data)
+        return packed
 
     def peek(self, size_bytes: int, skip_bytes: int = 0) -> bytes:
         """The bytes behind the next ``skip_bytes``, fewer only at the end of the input."""
         end = skip_bytes + size_bytes
-        while len(self._block) < end and (data := self._read(_READ_BYTES)):
-            self._block += data
-        with memoryview(self._block) as view:
-            return bytes(view[skip_bytes:end])
+        while self._filled - self._at < end and self._read(end):
+            pass
+        return bytes(self._buffer[self._at + skip_bytes : min(self._at + end, self._filled)])
 
     def take(self, size_bytes: int) -> bytes:
         """The next bytes, fewer only at the end of the input."""
         taken = self.peek(size_bytes)
-        self._drop(len(taken))
+        self._go(len(taken))
         return taken
 
-    def some(self) -> bytes:
-        """Some of the next bytes, as soon as there are any; none at the end of the input."""
-        if self._block:
-            return self.take(min(len(self._block), _FEED_BYTES))
-        data = bytes(self._read(_FEED_BYTES))
-        self.offset += len(data)
-        return data
+    def some(self) -> memoryview:
+        """Some of the next bytes, as soon as there are any, good until the next call; none at the end of the input."""
+        if self._at == self._filled:
+            self._read(1)
+        taken = self._buffer[self._at : min(self._at + _FEED_BYTES, self._filled)]
+        self._go(len(taken))
+        return taken
 
-    def give_back(self, data: bytes) -> None:
-        """Let the bytes taken last be the next ones again."""
-        self._block[:0] = data
-        self.offset -= len(data)
+    def give_back(self, count: int) -> None:
+        """Let the last ``count`` bytes of ``some`` be the next ones again."""
+        self._go(-count)
 
-    def _drop(self, count: int) -> None:
-        del self._block[:count]
+    def _go(self, count: int) -> None:
+        self._at += count
         self.offset += count
 
-    def _read(self, size_bytes: int) -> memoryview:
-        count = self._source.readinto(self._buffer[:size_bytes]) if self._source else 0
+    def _read(self, wanted_bytes: int) -> bool:
+        """Read once, behind what is there and with room for all that is wanted; whether there was anything."""
+        if self._source is None:
+            return False
+        if self._at == self._filled or self._at + wanted_bytes > len(self._buffer):
+            rest = self._buffer[self._at : self._filled]
+            if wanted_bytes > len(self._buffer):
+                self._buffer = memoryview(bytearray(wanted_bytes + _READ_BYTES))
+            self._buffer[: len(rest)] = rest
+            self._at, self._filled = 0, len(rest)
+        count = self._source.readinto(self._buffer[self._filled :])
         if not count:
             self._source = None
-        return self._buffer[: count or 0]
+            return False
+        self._filled += count
+        return True
 
 
 class MemberReader:
@@ -152,7 +170,7 @@ class MemberReader:
         begin = self._packed.offset
         fed = begin
         while not inflater.eof:
-            feed = b""
+            feed: memoryview | bytes = b""
             if inflater.needs_input:
                 fed = self._packed.offset
                 feed = self._packed.some()
@@ -165,7 +183,7 @@ class MemberReader:
             if piece:
                 self.unpacked_bytes += len(piece)
                 yield piece
-        self._packed.give_back(inflater.unused_data)
+        self._packed.give_back(len(inflater.unused_data))
 
     def _trailer(self, crc32: int, size_bytes: int) -> None:
         stored = self._packed.take(gzip_format.TRAILER_BYTES)
@@ -193,9 +211,9 @@ class _HeaderBytes:
     def skip_text(self) -> bool:
         """Pass a text that ends with a zero byte; whether it did. It may be longer than the memory."""
         while data := self._packed.some():
-            text, zero, rest = data.partition(b"\0")
+            text, zero, rest = bytes(data).partition(b"\0")
             self.crc32 = isal_zlib.crc32(text + zero, self.crc32)
             if zero:
-                self._packed.give_back(rest)
+                self._packed.give_back(len(rest))
                 return True
         return False

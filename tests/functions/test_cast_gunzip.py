@@ -135,6 +135,7 @@ class Repeated:
 
     def __init__(self, packed: bytes, times: int) -> None:
         self._pieces = self._all(packed, times)
+        self._piece = b""
         self._first_bytes = self._rss()
         self.grown_bytes = 0
 
@@ -150,10 +151,10 @@ class Repeated:
 
     def readinto(self, buffer: memoryview, /) -> int:
         self.grown_bytes = max(self.grown_bytes, self._rss() - self._first_bytes)
-        piece = next(self._pieces, b"")
-        assert len(piece) <= len(buffer)
-        buffer[: len(piece)] = piece
-        return len(piece)
+        self._piece = self._piece or next(self._pieces, b"")
+        count = min(len(self._piece), len(buffer))
+        buffer[:count], self._piece = self._piece[:count], self._piece[count:]
+        return count
 
 
 class Discard:
