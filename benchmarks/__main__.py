@@ -7,15 +7,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import axonerve_hyperfire, cast_gzip, local_process
+from benchmarks import axonerve_hyperfire, cast_gunzip, cast_gzip, local_process
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
 Measure = Callable[[Path, Options], list[Row]]
 
 SUBJECTS: dict[str, tuple[Measure, ...]] = {
-    "functions": (axonerve_hyperfire.measure, cast_gzip.measure),
+    "functions": (axonerve_hyperfire.measure, cast_gzip.measure, cast_gunzip.measure),
     "hyperfire": (axonerve_hyperfire.measure,),
     "gzip": (cast_gzip.measure,),
+    "gunzip": (cast_gunzip.measure,),
     "local": (local_process.measure,),
 }
 

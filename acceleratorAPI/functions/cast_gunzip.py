@@ -136,7 +136,7 @@ class _IndexedRun:
     def unpack(self) -> list[bytes]:
         """The content of the members, checked like any; also that each ends where its header said."""
         packed = PackedInput.of(self._data, self._offset)
-        reader = MemberReader(packed, self._unpacked_before)
+        reader = MemberReader(packed, self._unpacked_before, _RUN_UNPACKED_BYTES)
         pieces: list[bytes] = []
         end = self._offset
         for size, unpacked in self.sizes:

@@ -14,8 +14,8 @@ from acceleratorAPI.functions.gzip_format import FCOMMENT, FEXTRA, FHCRC, FNAME,
 _READ_BYTES = 256 << 10
 # What the decoder is given and gives at a time. Outputs of this size come from memory that was used before; larger
 # ones are new pages of the system each time, at half the speed.
-_FEED_BYTES = 64 << 10
-_PIECE_BYTES = 256 << 10
+_FEED_BYTES = 128 << 10
+_PIECE_BYTES = 512 << 10
 # A dynamic block's code lengths, the most the decoder holds back from one feed to the next (RFC 1951, 3.2.7).
 _HELD_BYTES = 328
 
@@ -32,6 +32,7 @@ class PackedInput:
         self._source: Source | None = source
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._at = self._filled = 0
+        self._feed_bytes = _FEED_BYTES
 
     @classmethod
     def of(cls, data: bytes, offset: int) -> PackedInput:
@@ -41,6 +42,7 @@ class PackedInput:
         packed._source = None
         packed._buffer = memoryview(data)
         packed._at, packed._filled = 0, len(data)
+        packed._feed_bytes = len(data)
         return packed
 
     def peek(self, size_bytes: int, skip_bytes: int = 0) -> bytes:
@@ -60,7 +62,7 @@ class PackedInput:
         """Some of the next bytes, as soon as there are any, good until the next call; none at the end of the input."""
         if self._at == self._filled:
             self._read(1)
-        taken = self._buffer[self._at : min(self._at + _FEED_BYTES, self._filled)]
+        taken = self._buffer[self._at : min(self._at + self._feed_bytes, self._filled)]
         self._go(len(taken))
         return taken
 
@@ -98,8 +100,9 @@ class MemberReader:
         unpacked_bytes: how many bytes of output were made, those before this reader included.
     """
 
-    def __init__(self, packed: PackedInput, unpacked_bytes: int = 0) -> None:
+    def __init__(self, packed: PackedInput, unpacked_bytes: int = 0, piece_bytes: int = _PIECE_BYTES) -> None:
         self.members = 0
+        self._piece_bytes = piece_bytes
         self.unpacked_bytes = unpacked_bytes
         self._packed = packed
         self._start = packed.offset
@@ -177,7 +180,7 @@ class MemberReader:
                 if not feed:
                     raise self._cut_short("deflate data")
             try:
-                piece = inflater.decompress(feed, _PIECE_BYTES)
+                piece = inflater.decompress(feed, self._piece_bytes)
             except igzip_lib.error as error:  # type: ignore[misc]  # its stub says Exception for type[Exception]
                 raise self.error("its deflate data is not valid", max(begin, fed - _HELD_BYTES)) from error
             if piece:
