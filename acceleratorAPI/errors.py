@@ -7,6 +7,8 @@
     │   ├── ParameterError            a function parameter is unknown, missing or out of range
     │   ├── DatafileError             the configuration file (a corpus, say) is malformed
     │   ├── KeyUsedError              an idempotency key was used for another request
+    │   ├── CorruptInputError         the input is damaged, cut short or of another format
+    │   ├── OutputLimitError          the output is larger than the node allows
     │   └── FileAccessError           a file or folder is missing or may not be read or written
     ├── FunctionUnknownError          no function of that name on the node
     ├── StateError                    the call does not fit the state ("process" before "start")
@@ -75,6 +77,19 @@ class DatafileError(InputError):
     """The configuration file of a function is missing or malformed."""
 
     code = "datafile"
+
+
+class CorruptInputError(InputError):
+    """The input of a function is damaged, cut short or of another format; the message says where."""
+
+    code = "corrupt-input"
+
+
+class OutputLimitError(InputError):
+    """The output of a job grows beyond what the node allows (``--max-output``)."""
+
+    code = "output-limit"
+    status = 413
 
 
 class FileAccessError(InputError):

@@ -36,7 +36,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "protocol": {"pydantic"},
     "native": set(),
     "drivers": set(),
-    "functions": {"pydantic", "isal"},
+    "functions": {"pydantic", "isal", "zlib_ng"},
     "node": {
         "crc32c",
         "fastapi",

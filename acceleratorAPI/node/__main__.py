@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
+    add("--max-output", type=int, metavar="BYTES",
+        help="end a job whose output grows beyond this, a decompression bomb, say (no limit)")  # fmt: skip
     add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
     add("--drain", type=float, default=30.0, dest="drain_s", metavar="S",
         help="time for jobs after SIGTERM; those left begin again at the next start (%(default)s)")  # fmt: skip

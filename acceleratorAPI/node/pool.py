@@ -62,9 +62,10 @@ class Call:
 class Slot:
     """A place for one job: a worker process, started again when it dies."""
 
-    def __init__(self, number: int, threads: int) -> None:
+    def __init__(self, number: int, threads: int, max_output: int | None) -> None:
         self.number = number
         self._threads = threads
+        self._max_output = max_output
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -107,6 +108,7 @@ class Slot:
                     "acceleratorAPI.node.worker",
                     str(theirs.fileno()),
                     str(self._threads),
+                    str(self._max_output or 0),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sys.stderr,
                     pass_fds=[theirs.fileno()],
@@ -216,8 +218,9 @@ class Pool:
     ``PATIENCE_S`` seconds.
     """
 
-    def __init__(self, slots: int, threads: int) -> None:
-        self.slots = [Slot(number, threads) for number in range(slots)]
+    def __init__(self, slots: int, threads: int, max_output: int | None = None) -> None:
+        """Make the slots; ``threads`` and ``max_output`` (bytes) are what one job may use."""
+        self.slots = [Slot(number, threads, max_output) for number in range(slots)]
         self._idle = list(self.slots)
         self._waiting: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -76,7 +76,7 @@ class _Node:
         token = state.token(settings.token_file) if settings.auth == "token" else None
         listener = _listen(settings.host, settings.port)
         url = _url(settings.host, listener)
-        self._pool = Pool(settings.slots, settings.threads)
+        self._pool = Pool(settings.slots, settings.threads, settings.max_output)
         spool = Spool(state.spool)
         database = Database(state.database)
         uploads = Uploads(database, spool, settings.upload_lifetime_s)

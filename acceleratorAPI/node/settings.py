@@ -53,6 +53,7 @@ class Settings:
         slots: how many jobs run at the same time.
         threads: how many cores one job may use.
         queue: how many jobs may wait.
+        max_output: how many bytes the output of one job may have, ``None`` for no limit.
         public_url: how clients reach the node, for the URLs in its answers.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
         drain_s: how long running jobs may go on after SIGTERM, before they are put back for the next start.
@@ -75,6 +76,7 @@ class Settings:
     slots: int = 0
     threads: int = 0
     queue: int = 64
+    max_output: int | None = None
     public_url: str | None = None
     legacy_profiling: bool = False
     drain_s: float = 30.0
@@ -91,6 +93,8 @@ class Settings:
             if not getattr(self, name) >= lowest:
                 option = name.removesuffix("_s").replace("_", "-")
                 raise ConfigurationError(f"--{option} {getattr(self, name)}: use {lowest} or more")
+        if self.max_output is not None and self.max_output < 1:
+            raise ConfigurationError(f"--max-output {self.max_output}: use 1 or more, or leave it out for no limit")
         if self.port > 65535:
             raise ConfigurationError(f"--port {self.port}: use 0 (a free one) to 65535")
         if self.auth == "none" and not is_loopback(self.host):

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from crc32c import crc32c
 
 from acceleratorAPI.drivers.base import Source
-from acceleratorAPI.errors import InputError
+from acceleratorAPI.errors import InputError, OutputLimitError
 from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions.inputs import SourceInfo
 from acceleratorAPI.native.folder import FolderReader, TarReader
@@ -142,14 +142,16 @@ class CountedFolder(CountedSource[FolderReader | TarReader]):
 class CountedTarget:
     """A function's output, counted."""
 
-    def __init__(self, file: FileIO, progress: Progress, *, summed: bool) -> None:
+    def __init__(self, file: FileIO, progress: Progress, max_bytes: int | None, *, summed: bool) -> None:
         """Args:
         file: takes the bytes.
         progress: counts them.
+        max_bytes: how many it may be, ``None`` for no limit: no stored length needs to be believed.
         summed: also sum them up, in ``crc32c``.
         """
         self._file = file
         self._progress = progress
+        self._max_bytes = max_bytes
         self.dropped = False
         self.crc32c: int | None = 0 if summed else None
 
@@ -162,7 +164,13 @@ class CountedTarget:
 
         Raises:
             DiskFullError: no space left.
+            OutputLimitError: it would be more than the node allows.
         """
+        if self._max_bytes is not None and self._progress.bytes_out + len(data) > self._max_bytes:
+            raise OutputLimitError(
+                f"the output grows beyond {self._max_bytes} bytes, the most a job of this node may give (after "
+                f"{self._progress.bytes_in} bytes of input); start the node with a larger --max-output"
+            )
         try:
             count = self._file.write(data)
         except OSError as error:
@@ -206,7 +214,7 @@ class _DroppedError(Exception):
 
 
 @contextlib.contextmanager
-def file_target(path: str, progress: Progress, *, spooled: bool) -> Iterator[CountedTarget]:
+def file_target(path: str, progress: Progress, max_bytes: int | None, *, spooled: bool) -> Iterator[CountedTarget]:
     """The output file, which appears at the end of a block without an error, unless the job dropped it.
 
     Raises:
@@ -215,7 +223,7 @@ def file_target(path: str, progress: Progress, *, spooled: bool) -> Iterator[Cou
     growing = path + GROWING if spooled else None
     try:
         with replacing(path, durable=spooled, growing=growing) as output:
-            target = CountedTarget(output, progress, summed=spooled)
+            target = CountedTarget(output, progress, max_bytes, summed=spooled)
             yield target
             if target.dropped:
                 raise _DroppedError

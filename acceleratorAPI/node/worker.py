@@ -64,9 +64,10 @@ class Link:
 class Worker:
     """Executes commands one after the other and keeps the last few configured functions."""
 
-    def __init__(self, link: Link, threads: int) -> None:
+    def __init__(self, link: Link, threads: int, max_output: int | None) -> None:
         self._link = link
         self._threads = threads
+        self._max_output = max_output
         self._configured: OrderedDict[str, Function[Any, Any]] = OrderedDict()
 
     def run(self) -> None:
@@ -119,7 +120,7 @@ class Worker:
         function = self._configured[key]
         parameters = check_parameters(function.process_parameters, command.parameters, name)
         progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
-        outcome, crc32c = _run(function, command, parameters, progress, self._link.arrival)
+        outcome, crc32c = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
         measurement = outcome.measurement
         return {
             "specific": dict(outcome.specific),
@@ -134,14 +135,19 @@ class Worker:
 
 
 def _run(
-    function: Function[Any, Any], command: Process, parameters: Parameters, progress: Progress, arrival: Arrival
+    function: Function[Any, Any],
+    command: Process,
+    parameters: Parameters,
+    progress: Progress,
+    arrival: Arrival,
+    max_output: int | None,
 ) -> tuple[Outcome, int | None]:
     """One job between its files; also the CRC32C of an output in the spool."""
     given = command.source
     with contextlib.ExitStack() as stack:
         target = None
         if command.target is not None:
-            target = stack.enter_context(file_target(command.target, progress, spooled=command.spooled))
+            target = stack.enter_context(file_target(command.target, progress, max_output, spooled=command.spooled))
         if given is not None and given.folder:
             folder = stack.enter_context(folder_source(given, progress, arrival))
             outcome = function.process_folder(folder, target, parameters)
@@ -162,11 +168,11 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """``argv``: the number of the inherited socket, and how many threads one job may use."""
+    """``argv``: the number of the inherited socket; how many threads a job may use, how many bytes give (0: any)."""
     # Ctrl-C goes to the terminal's whole group; what becomes of jobs is the node's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
-    Worker(Link(int(sys.argv[1])), int(sys.argv[2])).run()
+    Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run()
 
 
 if __name__ == "__main__":

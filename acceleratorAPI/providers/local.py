@@ -37,7 +37,7 @@ class LocalProvider(Provider):
     name = "LOCAL"
 
     def __init__(self, configuration: Configuration) -> None:
-        """Take ``[general] state_dir``, ``slots`` and ``legacy_profiling``."""
+        """Take ``[general] state_dir``, ``slots``, ``max_output`` and ``legacy_profiling``."""
         super().__init__(configuration)
         self._folders = Folders(state_folder(configuration) / "instances")
 
@@ -181,6 +181,8 @@ class LocalProvider(Provider):
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
+        if max_output := self.configuration.get("general", "max_output"):
+            command += ["--max-output", str(max_output)]
         if self.configuration.get("general", "legacy_profiling"):
             command.append("--legacy-profiling")
         return command

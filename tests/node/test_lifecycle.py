@@ -243,6 +243,7 @@ def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
         (["--host", "256.0.0.1"], "--host '256.0.0.1'"),
         (["--port", "70000"], "use 0 (a free one) to 65535"),
         (["--slots", "0"], "--slots 0: use 1 or more"),
+        (["--max-output", "0"], "--max-output 0: use 1 or more, or leave it out"),
         (["--queue", "-1"], "--queue -1: use 0 or more"),
         (["--public-url", "ftp://x"], "use http(s)://name[:port][/path]"),
         (["--files-under", "/nowhere/at/all"], "no such folder"),
