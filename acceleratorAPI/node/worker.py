@@ -27,7 +27,7 @@ from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, check_parameters
 from acceleratorAPI.node.commands import Command, Configure, Process, decode
-from acceleratorAPI.node.disk import disk_error
+from acceleratorAPI.node.disk import disk_error, refuse_if_too_large
 from acceleratorAPI.node.redact import scrubbed
 
 KEPT_CONFIGURATIONS = 4
@@ -110,6 +110,14 @@ class CountedTarget:
         self._progress.bytes_out += count or 0
         self._progress.tell()
         return count
+
+    def expect(self, size_bytes: int) -> None:
+        """Refuse an output that cannot fit, before it fills the disk.
+
+        Raises:
+            DiskFullError: a regular file on a file system with less space.
+        """
+        refuse_if_too_large(self._file.fileno(), size_bytes)
 
 
 class Worker:
