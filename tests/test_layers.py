@@ -36,7 +36,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "protocol": {"pydantic"},
     "native": set(),
     "drivers": set(),
-    "functions": {"pydantic", "isal"},
+    "functions": {"pydantic", "isal", "cryptography", "numpy", "simplejpeg", "PIL"},
     "node": {"fastapi", "starlette", "uvicorn", "httptools", "psutil", "pydantic", "platformdirs", "swagger_ui_bundle"},
     "providers": {"pydantic", "psutil", "platformdirs"},
     "client": {"pydantic", "urllib3"},
