@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any, Literal
 
 from pydantic import Field
@@ -103,7 +102,7 @@ class RandomBytes(Function[NoParameters, RandomParameters]):
             raise FunctionFailedError("secureic_trng: needs an output")
         if parameters.source == "rdseed" and not has_rdseed():
             raise ParameterError("secureic_trng: source = 'rdseed': this CPU has no RDSEED; use 'kernel'")
-        fill, facts = _FILLS[parameters.source], _FACTS[parameters.source]
+        fill, facts = _FILLS[parameters.source](), _FACTS[parameters.source]
         expect(target, parameters.nbBytes)
         try:
             measurement = run_pieces(RandomKernel(parameters.nbBytes, fill), None, target, self.threads)
@@ -112,28 +111,29 @@ class RandomBytes(Function[NoParameters, RandomParameters]):
         return Outcome(measurement, {"source": parameters.source, **facts})
 
 
-@cache
-def _zeros() -> bytes:
-    return bytes(BLOCK_BYTES)
+def chacha20() -> Fill:
+    """Fills each block with the key stream of ChaCha20 under a key of its own, which nobody keeps.
 
-
-def fill_from_chacha20(block: memoryview) -> None:
-    """Fill ``block`` with the key stream of ChaCha20 under a key of its own, which nobody keeps.
-
-    As no state outlives the call, neither a fork nor another thread can ever see the same stream.
+    As no state outlives a block, neither a fork nor another thread can ever give the same one.
     """
+    # Here and not at the first block, whose time is measured.
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-    key = bytearray(_KEY_BYTES)
-    fill_from_kernel(key)
-    stream = Cipher(algorithms.ChaCha20(bytes(key), bytes(_NONCE_BYTES)), mode=None).encryptor()
-    stream.update_into(memoryview(_zeros())[: len(block)], block)
+    zeros = memoryview(bytes(BLOCK_BYTES))
+
+    def fill(block: memoryview) -> None:
+        key = bytearray(_KEY_BYTES)
+        fill_from_kernel(key)
+        stream = Cipher(algorithms.ChaCha20(bytes(key), bytes(_NONCE_BYTES)), mode=None).encryptor()
+        stream.update_into(zeros[: len(block)], block)
+
+    return fill
 
 
-_FILLS: Mapping[SourceName, Fill] = {
-    "kernel": fill_from_kernel,
-    "chacha20": fill_from_chacha20,
-    "rdseed": fill_from_rdseed,
+_FILLS: Mapping[SourceName, Callable[[], Fill]] = {
+    "kernel": lambda: fill_from_kernel,
+    "chacha20": chacha20,
+    "rdseed": lambda: fill_from_rdseed,
 }
 _FACTS: Mapping[SourceName, Mapping[str, Any]] = {
     "kernel": {"generator": "getrandom: the operating system's cryptographic generator"},

@@ -104,6 +104,14 @@ def assert_even(counts: Counter[int], kinds: int, total: int) -> None:
     assert abs(sigmas) < SIGMAS
 
 
+def test_chacha20_is_chacha20(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8439, A.1, vector 1: the key stream of a key of zeros, which is what a silent kernel leaves."""
+    monkeypatch.setattr(secureic_trng, "fill_from_kernel", lambda _key: None)
+    block = bytearray(BLOCK_BYTES)
+    secureic_trng.chacha20()(memoryview(block))
+    assert block[:32].hex() == "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_block_comes_twice(source: str) -> None:
     """Not within a run on several threads, and not in another run: words of 16 bytes never meet by chance."""
@@ -157,7 +165,7 @@ def test_a_failed_health_test_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> 
         tests.feed(block)
 
     monkeypatch.setattr(secureic_trng, "has_rdseed", lambda: True)
-    monkeypatch.setitem(secureic_trng._FILLS, "rdseed", stuck)  # type: ignore[arg-type]
+    monkeypatch.setitem(secureic_trng._FILLS, "rdseed", lambda: stuck)  # type: ignore[arg-type]
     target = io.BytesIO()
     with pytest.raises(FunctionFailedError, match=r"source = 'rdseed': .*adaptive proportion test on words: cutoff 2"):
         RandomBytes(1).process(None, target, RandomParameters(nbBytes=10 * BLOCK_BYTES, source="rdseed"))
