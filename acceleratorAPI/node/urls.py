@@ -59,7 +59,10 @@ def configuration_id(reference: str) -> int:
         InputError: it is none of them.
     """
     text = reference.strip()
-    match = _CONFIGURATION.fullmatch(urlsplit(text).path if "/" in text else text)
+    try:
+        match = _CONFIGURATION.fullmatch(urlsplit(text).path if "/" in text else text)
+    except ValueError:  # a bracket that belongs to no address
+        match = None
     if match is None:
         raise InputError(f"configuration = {reference[:200]!r}: use the url or id a configuration was answered with")
     return int(match[1])
