@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from acceleratorAPI.drivers.base import Measurement, Source, Target
@@ -54,9 +56,12 @@ class BlockKernel(ABC, Generic[NoteT]):
         Called on worker threads, for several blocks at once; releases the GIL while it computes.
         """
 
-    def run_at(self, window: memoryview, start: int, offset: int) -> tuple[Buffer, NoteT]:
-        """As ``run``, for a kernel that must know that its region begins at ``offset`` of the input."""
-        return self.run(window, start)
+    def plan(self, window: memoryview, start: int) -> Callable[[], tuple[Buffer, NoteT]]:
+        """What a worker thread is to call for the region ``window[start:]``: ``run``.
+
+        Override it to look at every region in the order of the input, on the calling thread, before it is run.
+        """
+        return partial(self.run, window, start)
 
     def collect(self, note: NoteT) -> None:
         """Take the note of a block. Called on the calling thread, in the order of the input."""
@@ -99,7 +104,7 @@ class _Pipeline(Generic[NoteT]):
 
     def run(self) -> Measurement:
         self._write(self._kernel.head())
-        kept, start, offset, last = b"", 0, 0, False
+        kept, start, last = b"", 0, False
         while not last:
             buffer = self._take_buffer()
             window = buffer[: start + self._kernel.block_size]
@@ -109,8 +114,7 @@ class _Pipeline(Generic[NoteT]):
             behind = max(0, stop - self._kernel.lookbehind)
             kept = bytes(window[behind:filled])
             if stop > start:
-                self._flying.append((buffer, self._pool.submit(self._kernel.run_at, window[:stop], start, offset)))
-                offset += stop - start
+                self._flying.append((buffer, self._pool.submit(self._kernel.plan(window[:stop], start))))
             start = stop - behind
             while self._flying and self._flying[0][1].done():
                 self._finish_oldest()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,14 +90,21 @@ class WordKernel(BlockKernel[int]):
 
 
 class FindKernel(WordKernel):
-    """Lists the words of each block with their places in the input."""
+    """Lists the words of each block with their places in the input.
+
+    Attributes:
+        offset: where in the input the next region begins.
+    """
 
     def __init__(self, replacer: WordReplacer, block_size: int | None = None, *, counts: bool = False) -> None:
         super().__init__(replacer, block_size or max(_FOUND_BLOCK, 8 * (replacer.longest_word + 1)), counts=counts)
+        self.offset = 0
 
     @override
-    def run_at(self, window: memoryview, start: int, offset: int) -> tuple[Buffer, int]:
-        return self._replacer.find(window, start, offset, self.counts)
+    def plan(self, window: memoryview, start: int) -> Callable[[], tuple[Buffer, int]]:
+        offset = self.offset
+        self.offset += len(window) - start
+        return partial(self._replacer.find, window, start, offset, self.counts)
 
 
 class HyperFire(Function[StartParameters, ProcessParameters]):

@@ -10,7 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from hypothesis import example, given, settings
@@ -189,19 +189,10 @@ def test_finds_what_grep_finds(corpus: dict[bytes, bytes], tmp_path: Path, ignor
     assert got(corpus, text, ignore_case)[1] == grep(corpus, text, ignore_case, tmp_path)
 
 
-class _Far(WordKernel):
-    """Passes on to ``find`` an offset as of a stream that is beyond 32 bits by now."""
-
-    begins = 0
-
-    def run_at(self, window: memoryview, start: int, offset: int) -> Any:
-        return self._replacer.find(window, start, self.begins + offset)
-
-
 @pytest.mark.parametrize("begins", [2**32 - 5, 2**32, 10**12, 2**64 - 200])
 def test_places_beyond_32_bits(begins: int) -> None:
-    kernel = _Far(WordReplacer(b"cat,x\n"), 16)
-    kernel.begins = begins
+    kernel = FindKernel(WordReplacer(b"cat,x\n"), 16)
+    kernel.offset = begins
     text = b"cat " * 25
     target = io.BytesIO()
     run_blocks(kernel, io.BytesIO(text), target, 2)

@@ -15,6 +15,7 @@ SEEDS = (
     b"[csp]\nprovider = LOCAL\nstop_mode = KEEP\n",
     b'[configuration]\nparameters = {"app": {"specific": {"a": [1, 2.5, null]}}}\n',
     b"\xef\xbb\xbf[general]\nstate_dir = ~/x\r\n[general]\n",
+    b"[general]\nstate_dir = ~ a\0b\n",
     b"[csp]\nkey: value\n  more\n# comment\n;\n=\n",
 )
 _FILE = Path(tempfile.mkdtemp(prefix="fuzz-config-")) / "accelerator.conf"
