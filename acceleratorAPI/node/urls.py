@@ -42,9 +42,17 @@ class Urls:
             scheme = _first(headers.get("x-forwarded-proto")) or scheme
             host = _first(headers.get("x-forwarded-host")) or host
             prefix = _first(headers.get("x-forwarded-prefix")).rstrip("/")
-        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        if scheme not in ("http", "https") or not _is_host(host):
             return self._own_url
         return f"{scheme}://{host}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can stand in a URL: also its port and its address are looked at."""
+    try:
+        return _HOST.fullmatch(text) is not None and urlsplit(f"//{text}").port != 0
+    except ValueError:
+        return False
 
 
 def _first(value: str | None) -> str:

@@ -14,6 +14,8 @@ SEEDS = (
     b"node.example:8080\nhttps\nproxy.example\n/api/v1\n/v1.0/configuration/12/",
     b"[::1]:80\nhttp, https\na, b\n/\nhttp://[::1]:80/v1.0/configuration/3",
     b"\n\n\n\n17",
+    b"[1]\n\n\n\n17",
+    b"a:99999\n\n[::1]:0\n\n17",
     b"127.0.0.1\nftp\nevil/\n//x\nhttp://[/v1.0/configuration/3",
 )
 _NAMES = (b"host", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix")
@@ -35,6 +37,7 @@ def run(data: bytes) -> None:
     base = urlsplit(Urls(None, "http://127.0.0.1:1").base(Request(scope)))
     assert base.scheme in ("http", "https")
     assert base.netloc
+    assert base.port is None or 1 <= base.port <= 65535
     assert not base.query
     assert not base.fragment
     assert base.username is None

@@ -12,6 +12,8 @@ SEEDS = (
     b"\x01preamble\r\n--x" + _HEAD + b"a\r\n-\r\n--\r\n--x" + _HEAD + b"\r\n--x--epilogue",
     b"\x40--x\r\nA: b\r\ncontent-disposition: form-data; name=parameters\r\n\r\n{}\r\n--x--",
     b"\x00--x\r\n\r\n\r\n--x--",
+    b"\x00--x\r\r\n\n\r\n--x--",
+    b"\x00--x-\r\n\r\n\r\n--x--",
     b"\x07--x \t\r\n" + b"a" * 5000,
 )
 
