@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from fuzz import registry
@@ -49,6 +50,8 @@ def main() -> int:
 def _fuzz(name: str, seconds: str) -> None:
     """Fuzz one target in this process; libFuzzer ends it."""
     import atheris
+
+    import_module("acceleratorAPI.native._kernels")
 
     # An editable install brings its own finder of modules, behind which Atheris instruments nothing. With the compiled
     # module imported, the package's folder is enough to find the rest.
