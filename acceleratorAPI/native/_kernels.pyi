@@ -85,18 +85,36 @@ class Output(Buffer):
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+class WordCounts:
+    """How often each word of one corpus was found, by calls on any threads."""
+
+    def most_frequent(self, limit: int) -> tuple[list[tuple[bytes, int]], int]:
+        """The most frequent words with their counts, ties by their bytes; and how many different words were found.
+
+        A word is spelled as in the corpus. No call that counts may be running.
+        """
+
 class WordReplacer:
     """A compiled corpus. Its methods release the GIL and may be called by several threads at once."""
 
-    def __init__(self, corpus: Buffer) -> None:
-        """Compile lines of ``word,replacement``.
+    def __init__(self, corpus: Buffer, ignore_case: bool = False) -> None:
+        """Compile lines of ``word,replacement``; ``ignore_case`` is that of ASCII letters.
 
         Raises:
             CorpusError: a line is malformed or a duplicate, or there is none.
         """
 
-    def replace(self, window: Buffer, start: int) -> tuple[Output, int]:
-        """``window[start:]`` with its words replaced, and how many were."""
+    def counts(self) -> WordCounts:
+        """New counts of this corpus's words, all zero: 8 bytes a word and thread."""
+
+    def replace(self, window: Buffer, start: int, counts: WordCounts | None = None) -> tuple[Output, int]:
+        """``window[start:]`` with its words replaced, and how many were; each is added to ``counts``."""
+
+    def find(self, window: Buffer, start: int, offset: int, counts: WordCounts | None = None) -> tuple[Output, int]:
+        """A line ``offset:word`` for each word in ``window[start:]``, and how many there are.
+
+        ``offset`` is that of ``window[start]``; a word is spelled as in the window.
+        """
 
     def cut(self, window: Buffer, start: int) -> int:
         """Where a region from ``start`` may end without cutting a word of the corpus in two."""

@@ -89,7 +89,7 @@ def _plain(kind: str, body: bytes, form: Form) -> None:
             values: Any = json.loads(text)
         else:
             values = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARTS))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # The error's own text may quote what was sent.
         raise InputError(f"the body is not {kind or 'a form'}") from error
     if not isinstance(values, dict):

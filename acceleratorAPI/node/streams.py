@@ -181,7 +181,6 @@ class CountedTarget:
         self._progress.tell()
         return count
 
-
     def expect(self, size_bytes: int) -> None:
         """Refuse an output that cannot fit, before it fills the disk.
 
@@ -191,8 +190,8 @@ class CountedTarget:
         """
         if self._max_bytes is not None and size_bytes > self._max_bytes:
             raise OutputLimitError(
-                f"the output would have {size_bytes} bytes, more than the {self._max_bytes} a job of this node may give;"
-                " start the node with a larger --max-output"
+                f"the output of {size_bytes} bytes is more than the {self._max_bytes} a job of this node may give:"
+                " start it with a larger --max-output"
             )
         refuse_if_too_large(self._file.fileno(), size_bytes)
 

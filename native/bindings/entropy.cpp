@@ -5,32 +5,18 @@
 
 #include "accel/entropy.hpp"
 #include "accel/health.hpp"
+#include "buffers.hpp"
 
 namespace nb = nanobind;
 
 namespace {
 
-// Borrows the bytes of a Python buffer.
-class View {
- public:
-  View(nb::handle object, int flags) {
-    if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) throw nb::python_error();
-  }
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-  ~View() { PyBuffer_Release(&view_); }
-  uint8_t* data() const { return static_cast<uint8_t*>(view_.buf); }
-  size_t size() const { return static_cast<size_t>(view_.len); }
-
- private:
-  Py_buffer view_;
-};
 
 template <void (*Fill)(uint8_t*, size_t)>
 void fill(const nb::object& buffer) {
   const View view(buffer, PyBUF_WRITABLE);
   const nb::gil_scoped_release release;
-  Fill(view.data(), view.size());
+  Fill(view.writable(), view.size());
 }
 
 void feed(accel::HealthTests& tests, const nb::object& samples) {
