@@ -29,6 +29,7 @@ class FunctionContract:
         process_values: parameters of ``process``.
         borders: sizes in bytes at which the function works differently; inputs around them are tried.
         stream_bytes: how much is streamed to prove that memory is bounded.
+        varying: the keys of ``specific`` whose values differ from run to run (a rate).
         repeatable: the same input gives the same output; false for a function that draws at random.
     """
 
@@ -37,6 +38,7 @@ class FunctionContract:
     process_values: ClassVar[Mapping[str, Any]] = {}
     borders: ClassVar[tuple[int, ...]] = (4096, 1 << 16, 1 << 20)
     stream_bytes: ClassVar[int] = 192 << 20
+    varying: ClassVar[tuple[str, ...]] = ()
     repeatable: ClassVar[bool] = True
 
     def check(self, given: bytes, got: bytes, outcome: Outcome) -> None:
@@ -87,7 +89,7 @@ class FunctionContract:
     def _answer(self, function: Function[Any, Any], source: Source) -> tuple[bytes, dict[str, Any]]:
         target = io.BytesIO()
         outcome = self.run(function, source, target)
-        return target.getvalue(), dict(outcome.specific)
+        return target.getvalue(), {key: value for key, value in outcome.specific.items() if key not in self.varying}
 
     def _configure_parameters(self) -> Any:
         return check_parameters(self.function.configure_parameters, self.configure_values, self.function.card.name)

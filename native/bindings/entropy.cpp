@@ -11,7 +11,6 @@ namespace nb = nanobind;
 
 namespace {
 
-
 template <void (*Fill)(uint8_t*, size_t)>
 void fill(const nb::object& buffer) {
   const View view(buffer, PyBUF_WRITABLE);
@@ -20,7 +19,7 @@ void fill(const nb::object& buffer) {
 }
 
 void feed(accel::HealthTests& tests, const nb::object& samples) {
-  const View view(samples, PyBUF_SIMPLE);
+  const View view(samples);
   if (view.size() % sizeof(uint64_t) != 0) throw nb::value_error("samples are whole words of 8 bytes");
   for (size_t at = 0; at < view.size(); at += sizeof(uint64_t)) {
     uint64_t word = 0;

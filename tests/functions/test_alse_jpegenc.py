@@ -73,6 +73,7 @@ def psnr(one: Array, other: Array) -> float:
 
 class TestContract(FunctionContract):
     function = JpegEncoder
+    varying = ("image bandwidth (in frames/s)",)
 
     def sample(self, size_bytes: int) -> bytes:
         """A stream of images of three sizes in two formats, of about that size, and at least one."""
