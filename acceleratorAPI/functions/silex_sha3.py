@@ -28,6 +28,9 @@ _DIGEST_BYTES = {"sha3-224": 28, "sha3-256": 32, "sha3-384": 48, "sha3-512": 64}
 _USUAL_SHAKE_BYTES = {"shake-128": 32, "shake-256": 64}
 _LONGEST_SHAKE_BYTES = 65_536
 
+# Large enough that the reader may lose its core for a few milliseconds without the hash running dry.
+_BLOCK = 4 << 20
+
 # Room for some dozens of usual files side by side in one region, within 48 MiB for all the regions in flight.
 _LARGEST_REGION = 4 << 20
 _SMALLEST_REGION = 1 << 20
@@ -152,7 +155,7 @@ class SilexSha3(Function[NoParameters, Sha3Parameters]):
         if source is None:
             raise FunctionFailedError("silex_sha3: needs an input")
         sha3 = Sha3(parameters.type, parameters.digest_bytes)
-        measurement = run_fold(sha3.update, source)
+        measurement = run_fold(sha3.update, source, _BLOCK)
         return Outcome(measurement, {"type": parameters.type, "digest": sha3.digest().hex()})
 
     @override

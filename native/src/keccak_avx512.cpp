@@ -14,7 +14,12 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
+// GCC 12 orders the instructions a few per cent better for this core, also for those of AMD.
+#if defined(__GNUC__) && !defined(__clang__)
+#define KECCAK_TARGET __attribute__((target("avx512f,avx512vl,tune=skylake-avx512")))
+#else
 #define KECCAK_TARGET __attribute__((target("avx512f,avx512vl")))
+#endif
 #define AVX512 KECCAK_TARGET __attribute__((always_inline)) inline
 
 namespace accel {
