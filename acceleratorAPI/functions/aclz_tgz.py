@@ -17,7 +17,7 @@ from acceleratorAPI.drivers.base import FolderSource, Measurement, Source, Targe
 from acceleratorAPI.drivers.cpu import BACKEND, BlockKernel, run_blocks
 from acceleratorAPI.errors import FunctionFailedError, InputError, ParameterError, StateError
 from acceleratorAPI.functions.base import Function, Outcome, Parameters
-from acceleratorAPI.functions.cast_gzip import DeflateKernel, GzipParameters
+from acceleratorAPI.functions.cast_gzip import DeflateKernel, GzipParameters, MemberKernel
 from acceleratorAPI.functions.inputs import SourceInfo, source_info
 from acceleratorAPI.functions.members import Member, header
 from acceleratorAPI.functions.transaction import State, Transaction
@@ -91,7 +91,8 @@ class _Part(BlockKernel[tuple[int, int]]):
     """Deflates a part of a gzip file: only the first writes its head, only the last its tail."""
 
     def __init__(self, parameters: TgzParameters, before: State, *, last: bool) -> None:
-        self.deflate = DeflateKernel(parameters.level, parameters.block_size)
+        make = MemberKernel if parameters.form == "members" else DeflateKernel
+        self.deflate = make(parameters.level, parameters.block_size)
         self.deflate.crc32, self.deflate.size_bytes = before.crc32, before.plain_bytes
         self.block_size, self.lookbehind = self.deflate.block_size, self.deflate.lookbehind
         self._first, self._last = before.size_bytes == 0, last
@@ -201,6 +202,10 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         if first and last:
             _check_order(transaction.state, first=True)
             return self._finish(addition, State(), None, target, parameters)
+        if parameters.form != "single":
+            raise ParameterError(
+                f"aclz_tgz: form = {parameters.form!r}: an archive that grows is 'single'; leave it out"
+            )
         with transaction:
             before = _check_order(transaction.state, first=first)
             if addition.name and addition.name in before.names:

@@ -59,6 +59,10 @@ class TestTarGzip(FunctionContract):
         assert outcome.specific == {"members": 3, "complete": 1}
 
 
+class TestTarGzipInMembers(TestTarGzip):
+    process_values: ClassVar = {"deterministic": True, "form": "members", "block_size": 64 << 10}
+
+
 class TestTar(TestTarGzip):
     configure_values: ClassVar = {"mode": TAR}
 
@@ -265,6 +269,7 @@ def test_calls_out_of_order_say_what_to_do() -> None:
         (TAR, {"level": 77}, "level"),
         (TAR, {"deterministc": True}, "did you mean 'deterministic'"),
         (GZIP, {"name": "x"}, "mode 1"),
+        (TAR_GZIP, {"startOfTx": 1, "form": "members"}, "an archive that grows is 'single'"),
     ],
 )
 def test_wrong_parameters(mode: int, values: dict[str, Any], said: str) -> None:
