@@ -403,6 +403,13 @@ def test_a_size_that_lies_costs_no_memory() -> None:
     assert source.grown_bytes < 32 << 20
 
 
+def test_many_empty_members_take_little_memory() -> None:
+    source = Repeated(blocked(b"") * 1000, 200)
+    outcome = Gunzip(2).process(source, Discard(), NoParameters())
+    assert outcome.specific["members"] == 200_000
+    assert source.grown_bytes < 64 << 20
+
+
 @pytest.mark.parametrize("form", ["single", "members"])
 def test_a_bomb_of_1_gib_takes_little_memory(form: str) -> None:
     segment = indexed(bytes(1 << 20), 9) if form == "members" else gzip.compress(bytes(256 << 20), 9)
