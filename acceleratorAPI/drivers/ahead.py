@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 Pieces = Iterable["Buffer"]
 Submit = Callable[[Callable[[], Pieces]], "Future[Pieces]"]
 
-# Pieces that wait to be written, a thread: they bridge a moment in which the disk or the decoder is slow.
-_WAITING = 4
+# How many wait to be written, for each thread: small pieces bridge moments in which the disk or the decoder is slow;
+# of what other cores make, two keep them busy while the oldest is written.
+_PIECES_WAITING = 12
+_FUTURES_WAITING = 2
 
 
 class Producer(ABC):
@@ -45,7 +47,7 @@ class Producer(ABC):
 def run_ahead(producer: Producer, source: Source, target: Target, threads: int) -> Measurement:
     """Write what ``producer`` makes of ``source``, while it goes on; as many as ``threads`` functions run besides.
 
-    Memory is bounded by the pieces that wait: at most four for a thread.
+    Memory is bounded by what waits to be written: for each thread at most twelve pieces, two of them futures.
 
     Raises:
         BlockingIOError: source or target is in non-blocking mode.
@@ -83,7 +85,8 @@ class _Run:
         self._source = source
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="kernel")
         self._queue: SimpleQueue[Buffer | Future[Pieces] | BaseException | None] = SimpleQueue()
-        self._room = threading.Semaphore(_WAITING * threads)
+        self._room = threading.Semaphore(_PIECES_WAITING * threads)
+        self._room_for_futures = threading.Semaphore(_FUTURES_WAITING * threads)
         self._stopped = False
         self._thread = threading.Thread(target=self._produce, name="producer")
         self._thread.start()
@@ -93,9 +96,11 @@ class _Run:
         while (piece := self._queue.get()) is not None:
             if isinstance(piece, BaseException):
                 raise piece
-            parts = piece.result() if isinstance(piece, Future) else (piece,)
-            for part in parts:
-                bytes_out += _write(target, part)
+            if isinstance(piece, Future):
+                bytes_out += sum(_write(target, part) for part in piece.result())
+                self._room_for_futures.release()
+            else:
+                bytes_out += _write(target, piece)
             self._room.release()
         ended = time.perf_counter()
         return Measurement(BACKEND, ended - (self._source.first_s or ended), self._source.bytes_in, bytes_out)
@@ -104,6 +109,7 @@ class _Run:
         """End the producer at its next piece, and the other cores; what was not begun is dropped."""
         self._stopped = True
         self._room.release()
+        self._room_for_futures.release()
         self._thread.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -111,6 +117,8 @@ class _Run:
         try:
             for piece in self._producer.pieces(self._source, self._pool.submit):
                 self._room.acquire()
+                if isinstance(piece, Future):
+                    self._room_for_futures.acquire()
                 if self._stopped:
                     return
                 self._queue.put(piece)

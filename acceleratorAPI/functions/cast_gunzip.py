@@ -19,10 +19,12 @@ from acceleratorAPI.protocol.cards import Card
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# Indexed members are unpacked together, as many as fit; a larger one is unpacked as one without an index. Below 4 MB
-# the stored size modulo 2^32 cannot have wrapped: deflate packs by at most 1:1032.
-_RUN_PACKED_BYTES = 2 << 20
-_RUN_UNPACKED_BYTES = 2 << 20
+# Indexed members are unpacked together, up to this many bytes, packed or unpacked.
+_RUN_BYTES = 1 << 20
+# A larger member, packed or unpacked, is read as one without an index; one of 2 MiB that could not be compressed still
+# fits. Below 4 MB the stored size modulo 2^32 cannot have wrapped: deflate packs by at most 1:1032.
+_LARGEST_MEMBER_BYTES = (2 << 20) + (4 << 10)
+_SMALLEST_MEMBER_BYTES = gzip_format.FIXED_BYTES + gzip_format.TRAILER_BYTES + 2
 # A header with an index is short; one that is not is read as any other.
 _PEEK_BYTES = 64
 
@@ -116,17 +118,14 @@ class _IndexedRun:
         end = unpacked_bytes = 0
         while True:
             size = gzip_format.indexed_bytes(packed.peek(_PEEK_BYTES, end))
-            if (
-                size is None
-                or not gzip_format.FIXED_BYTES + gzip_format.TRAILER_BYTES < size <= _RUN_PACKED_BYTES - end
-            ):
+            if size is None or not _SMALLEST_MEMBER_BYTES <= size <= _LARGEST_MEMBER_BYTES:
                 break
             # Read to the claimed end and past it: there, the next member or the end of the input must stand.
             behind = packed.peek(6, end + size - 4)
             if len(behind) < 4 or behind[4:] not in (b"", gzip_format.MAGIC):
                 break
             unpacked = int.from_bytes(behind[:4], "little")
-            if unpacked_bytes + unpacked > _RUN_UNPACKED_BYTES:
+            if unpacked > _LARGEST_MEMBER_BYTES or (sizes and max(end + size, unpacked_bytes + unpacked) > _RUN_BYTES):
                 break
             sizes.append((size, unpacked))
             end += size
@@ -136,7 +135,7 @@ class _IndexedRun:
     def unpack(self) -> list[bytes]:
         """The content of the members, checked like any; also that each ends where its header said."""
         packed = PackedInput.of(self._data, self._offset)
-        reader = MemberReader(packed, self._unpacked_before, _RUN_UNPACKED_BYTES)
+        reader = MemberReader(packed, self._unpacked_before, _RUN_BYTES)
         pieces: list[bytes] = []
         end = self._offset
         for size, unpacked in self.sizes:

@@ -20,8 +20,9 @@ from isal import isal_zlib
 from acceleratorAPI.drivers.base import Source
 from acceleratorAPI.errors import CorruptInputError
 from acceleratorAPI.functions.base import Function, NoParameters, Outcome
-from acceleratorAPI.functions.cast_gunzip import Gunzip
+from acceleratorAPI.functions.cast_gunzip import Gunzip, _IndexedRun
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
+from acceleratorAPI.functions.gzip_reader import PackedInput
 from acceleratorAPI.testing.function_contract import FunctionContract
 
 TEXT = Path(random.__file__).read_bytes()
@@ -401,6 +402,13 @@ def test_a_size_that_lies_costs_no_memory() -> None:
     with pytest.raises(CorruptInputError, match="there are more"):
         Gunzip(2).process(source, Discard(), NoParameters())
     assert source.grown_bytes < 32 << 20
+
+
+def test_many_empty_members_are_not_gathered_without_end() -> None:
+    run = _IndexedRun.at(PackedInput(io.BytesIO(blocked(b"") * 100_000)), 0)
+    assert run is not None
+    assert sum(size for size, _ in run.sizes) <= 1 << 20
+    assert b"".join(run.unpack()) == b""
 
 
 @pytest.mark.parametrize("form", ["single", "members"])
