@@ -7,15 +7,28 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import axonerve_hyperfire, cast_gzip, local_process
+from benchmarks import (
+    aclz_tgz,
+    axonerve_hyperfire,
+    cast_gunzip,
+    cast_gzip,
+    local_process,
+    silex_sha3,
+)
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
 Measure = Callable[[Path, Options], list[Row]]
 
+FUNCTIONS = {
+    "gzip": cast_gzip,
+    "gunzip": cast_gunzip,
+    "tgz": aclz_tgz,
+    "hyperfire": axonerve_hyperfire,
+    "sha3": silex_sha3,
+}
 SUBJECTS: dict[str, tuple[Measure, ...]] = {
-    "functions": (axonerve_hyperfire.measure, cast_gzip.measure),
-    "hyperfire": (axonerve_hyperfire.measure,),
-    "gzip": (cast_gzip.measure,),
+    "functions": tuple(module.measure for module in FUNCTIONS.values()),
+    **{name: (module.measure,) for name, module in FUNCTIONS.items()},
     "local": (local_process.measure,),
 }
 

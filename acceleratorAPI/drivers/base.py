@@ -13,6 +13,23 @@ class Source(Protocol):
         """Fill the start of ``buffer``; the number of bytes, 0 at the end of the input."""
 
 
+class FolderSource(Source, Protocol):
+    """A folder as a tar stream (POSIX ustar, pax headers where they are needed), whose end is two zero blocks."""
+
+    @property
+    def entries(self) -> int:
+        """How many files, folders and links there were so far."""
+
+    def normalise(self) -> None:
+        """Drop what differs between two copies of the folder: times, owners, all mode bits but "executable".
+
+        Call it before the first read.
+        """
+
+    def omit_end(self) -> None:
+        """Leave out the two zero blocks, so that more members can follow. Call it before the first read."""
+
+
 class Target(Protocol):
     """Where the output goes."""
 

@@ -5,6 +5,40 @@ class CorpusError(ValueError):
 
     args: tuple[int, bytes, str]
 
+class FolderError(OSError):
+    """A file or folder that cannot be read: ``filename``, in the archive, or on the disk if it is the folder itself."""
+
+    filename: bytes
+
+class FolderPacker:
+    """A folder as a tar stream; see ``native.folder.FolderReader``."""
+
+    def __init__(self, root: bytes, top: bytes, threads: int) -> None: ...
+    def readinto(self, buffer: Buffer) -> int:
+        """The next bytes, 0 at the end. Releases the GIL.
+
+        Raises:
+            FolderError: a file or folder cannot be read.
+        """
+
+    def normalise(self) -> None: ...
+    def omit_end(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def changed(self) -> int: ...
+    @property
+    def vanished(self) -> int: ...
+    @property
+    def sockets(self) -> int: ...
+    @property
+    def first_changed(self) -> bytes: ...
+    @property
+    def first_vanished(self) -> bytes: ...
+    @property
+    def first_socket(self) -> bytes: ...
+
 class Output(Buffer):
     """Read-only bytes whose memory is used again when the last reference is gone."""
 
@@ -60,3 +94,98 @@ class WordReplacer:
     def longest_replacement(self) -> int: ...
     @property
     def table_bytes(self) -> int: ...
+
+class TarError(ValueError):
+    """Not a tar archive, or not all of one."""
+
+class TarEditor:
+    """Checks a tar stream fed in pieces, and changes it on its way; see ``native.folder.TarReader``."""
+
+    def __init__(self) -> None: ...
+    def edit(self, piece: Buffer) -> Output:
+        """What ``piece`` completes. Releases the GIL.
+
+        Raises:
+            TarError: this is no tar archive.
+        """
+
+    def finish(self) -> Output:
+        """What the end of the input completes.
+
+        Raises:
+            TarError: it breaks off.
+        """
+
+    def normalise(self) -> None: ...
+    def omit_end(self) -> None: ...
+    @property
+    def members(self) -> int: ...
+
+class Sha3:
+    """One message in pieces. Its methods release the GIL."""
+
+    def __init__(self, kind: str, length: int, cpu: str | None = None) -> None:
+        """A new message.
+
+        Args:
+            kind: ``sha3-224``, ``-256``, ``-384``, ``-512``, ``shake-128`` or ``shake-256``.
+            length: bytes of the digest.
+            cpu: the implementation of this level, for tests; else the best.
+
+        Raises:
+            ValueError: no such kind, not the kind's length, or this CPU lacks the level.
+        """
+
+    def update(self, data: Buffer) -> None: ...
+    def digest(self) -> bytes:
+        """Of what has come so far."""
+
+class TarStreamError(ValueError):
+    """A tar stream that cannot be read; ``args`` are the offset in the stream and the reason."""
+
+    args: tuple[int, str]
+
+class Sha3Region:
+    """What a region of a tar stream holds."""
+
+    def run(self, region: Buffer) -> list[tuple[bytes, bytes, bytes | None]]:
+        """Of the files that end in the region: path, nothing, digest; of hard links: path, target, ``None``.
+
+        To be called once. May wait for regions planned before, which must be running or done.
+        """
+
+class Sha3Folder:
+    """Finds the files of a tar stream. Not for several threads at once; its regions are."""
+
+    most_files: int
+
+    def __init__(self, kind: str, length: int, cpu: str | None = None) -> None:
+        """As ``Sha3``."""
+
+    def cut(self, window: Buffer) -> int:
+        """Where the region that begins with ``window`` should end.
+
+        Raises:
+            TarStreamError: also of ``plan`` and ``finish``.
+        """
+
+    def plan(self, region: Buffer) -> Sha3Region:
+        """The next region of the stream."""
+
+    def finish(self) -> None:
+        """The stream is over."""
+
+    @property
+    def files(self) -> int: ...
+    @property
+    def passed_over(self) -> int:
+        """Members that are no files."""
+
+def cpu_level() -> str:
+    """What kernels run: ``portable``, ``avx2`` or ``avx512``."""
+
+def cpu_of_machine() -> str:
+    """What they could run without ``$ACCELERATORAPI_CPU``."""
+
+def paths() -> dict[str, str]:
+    """The implementation of each kernel."""

@@ -46,7 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
+    add("--max-output", type=int, metavar="BYTES",
+        help="end a job whose output grows beyond this, a decompression bomb, say (no limit)")  # fmt: skip
     add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
+    add("--drain", type=float, default=30.0, dest="drain_s", metavar="S",
+        help="time for jobs after SIGTERM; those left begin again at the next start (%(default)s)")  # fmt: skip
+    add("--keep-results", type=float, default=7 * 86400.0, dest="keep_results_s", metavar="S",
+        help="how long the result of an ended job stays (%(default)s)")  # fmt: skip
+    add("--upload-lifetime", type=float, default=86400.0, dest="upload_lifetime_s", metavar="S",
+        help="how long an upload stays that nothing is added to (%(default)s)")  # fmt: skip
     add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
     return parser
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -13,14 +12,14 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from acceleratorAPI.errors import InputError
+from acceleratorAPI.node.bodies import chunks
 from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
 from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
 
 FILE = "datafile"
-FIELDS = frozenset({"parameters", "configuration", "source", "target"})
+FIELDS = frozenset({"parameters", "configuration", "source", "target", "folder"})
 MAX_FIELD_BYTES = 1 << 20
-IDLE_S = 120.0
 
 
 @dataclass
@@ -71,22 +70,9 @@ async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
         spool.remove(form.keep())
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            raise RequestError(408, f"no byte of the request came for {IDLE_S:.0f} s") from None
-        if chunk is None:
-            return
-        yield chunk
-
-
 async def _whole(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in _chunks(request):
+    async for chunk in chunks(request):
         body += chunk
         if len(body) > MAX_FIELD_BYTES:
             raise RequestError(413, f"a body without a file may have {MAX_FIELD_BYTES} bytes; send multipart/form-data")
@@ -129,7 +115,7 @@ class _Multipart:
 
     async def read(self) -> None:
         try:
-            async for chunk in _chunks(self._request):
+            async for chunk in chunks(self._request):
                 for event in self._reader.feed(chunk):
                     if isinstance(event, memoryview):
                         await self._data(event)
@@ -140,7 +126,7 @@ class _Multipart:
             self._reader.close()
         except BaseException:
             if self._writer is not None:
-                await self._writer.abort()
+                await self._writer.abandon()
             raise
 
     async def _begin(self, part: Part) -> None:

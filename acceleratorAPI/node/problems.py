@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http
+import json
 import logging
 import secrets
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +21,8 @@ from acceleratorAPI.protocol.records import App, ParametersResult, Problem
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# The one status of tus that HTTP does not have.
+_TITLES = {460: "Checksum Mismatch"}
 
 
 class RequestError(InputError):
@@ -31,18 +35,27 @@ class RequestError(InputError):
 
 
 def problem(
-    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, app: App | None = None
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    app: App | None = None,
+    kind: str = "about:blank",
+    extra: dict[str, Any] | None = None,
 ) -> Response:
-    """An error answer."""
+    """An error answer; ``kind`` is the problem's type and ``extra`` what that type adds."""
     body = Problem(
-        title=http.HTTPStatus(status).phrase,
+        type=kind,
+        title=_TITLES.get(status) or http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,
         errorcode=code,
         parametersresult=ParametersResult(app=app or results.failed(detail)),
     )
-    return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
+    text = json.dumps({**body.model_dump(), **extra}) if extra else body.model_dump_json()
+    return Response(text, status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: AcceleratorError) -> Response:

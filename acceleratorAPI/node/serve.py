@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -23,10 +24,12 @@ from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.pool import Pool
+from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.state import StateFolder
+from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
 from acceleratorAPI.protocol.records import Lease
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 512
 _GRACE_S = 2
+_EXPIRE_EVERY_S = 60.0
 
 
 def serve(settings: Settings) -> int:
@@ -72,12 +76,13 @@ class _Node:
         token = state.token(settings.token_file) if settings.auth == "token" else None
         listener = _listen(settings.host, settings.port)
         url = _url(settings.host, listener)
-        self._pool = Pool(settings.slots, settings.threads)
+        self._pool = Pool(settings.slots, settings.threads, settings.max_output)
         spool = Spool(state.spool)
         database = Database(state.database)
-        engine = Engine(database, spool, self._pool, queue=settings.queue, legacy_profiling=settings.legacy_profiling)
+        uploads = Uploads(database, spool, settings.upload_lifetime_s)
+        engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, settings)
         urls = Urls(settings.public_url, url)
-        service = Service(settings, database, spool, engine, self._lease, urls)
+        service = Service(settings, database, spool, uploads, engine, self._lease, urls)
         guard = Guard(build(service), token, urls.public_host)
         config = uvicorn.Config(
             guard,
@@ -151,6 +156,7 @@ class _Server(uvicorn.Server):
         await self._engine.restore()
         await super().startup(sockets)
         self._pool.start()
+        self._expiry = asyncio.create_task(self._expire())
         self._hooks.listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -160,7 +166,16 @@ class _Server(uvicorn.Server):
         self.should_exit = True
         self._engine.draining = True
 
+    async def _expire(self) -> None:
+        while True:
+            try:
+                await self._engine.expire()
+            except Exception:
+                log.exception("old files and records could not be removed")
+            await asyncio.sleep(_EXPIRE_EVERY_S)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._expiry.cancel()
         for server in self.servers:
             server.close()
         await self._engine.drain()

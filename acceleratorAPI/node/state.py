@@ -1,4 +1,4 @@
-"""The state folder of a node: its lock, token, address file, database and spool. One living node a folder."""
+"""The state folder of a node: its lock, token, address file, database, spool and scratch. One living node a folder."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class StateFolder:
         self.folder = folder
         self.database = folder / "node.db"
         self.spool = folder / "spool"
+        self.scratch = folder / "scratch"
         self._address = folder / "node.json"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,7 +91,8 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove all a node and its provider keep here, and the folder when nothing else is in it."""
-        shutil.rmtree(self.spool, ignore_errors=True)
+        for owned in (self.spool, self.scratch):
+            shutil.rmtree(owned, ignore_errors=True)
         # By name, never the whole tree: --state may name a folder that has other things in it. The lock goes last.
         names = ("node.json", "token", "node.db", "node.db-wal", "node.db-shm", "instance.json", "node.log", "lock")
         for name in names:

@@ -37,7 +37,7 @@ class LocalProvider(Provider):
     name = "LOCAL"
 
     def __init__(self, configuration: Configuration) -> None:
-        """Take ``[general] state_dir``, ``slots`` and ``legacy_profiling``."""
+        """Take ``[general] state_dir``, ``slots``, ``max_output`` and ``legacy_profiling``."""
         super().__init__(configuration)
         self._folders = Folders(state_folder(configuration) / "instances")
 
@@ -175,10 +175,14 @@ class LocalProvider(Provider):
 
     def _command(self, folder: InstanceFolder, record: Record, owner_pid: int) -> list[str]:
         command = [sys.executable, "-m", _NODE_MODULE, "--host", _LOOPBACK[0], "--port", "0"]
+        # Nothing is waited for at its end: its user has what was to be had, or wants it gone.
+        command += ["--drain", "0"]
         command += ["--state", str(folder.path), "--accelerator", record.accelerator, "--files-under", "/"]
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
+        if max_output := self.configuration.get("general", "max_output"):
+            command += ["--max-output", str(max_output)]
         if self.configuration.get("general", "legacy_profiling"):
             command.append("--legacy-profiling")
         return command

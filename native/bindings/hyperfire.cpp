@@ -13,43 +13,11 @@
 #include "accel/corpus.hpp"
 #include "accel/replace.hpp"
 #include "accel/word_counts.hpp"
+#include "buffers.hpp"
 
 namespace nb = nanobind;
 
 namespace {
-
-// Borrows the bytes of a Python buffer.
-class View {
- public:
-  explicit View(nb::handle object) {
-    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
-  }
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-  ~View() { PyBuffer_Release(&view_); }
-  const uint8_t* data() const { return static_cast<const uint8_t*>(view_.buf); }
-  size_t size() const { return static_cast<size_t>(view_.len); }
-
- private:
-  Py_buffer view_;
-};
-
-// A pooled buffer as a read-only Python buffer; it goes back to its pool with its last reference.
-struct Output {
-  std::shared_ptr<accel::BufferPool> pool;
-  accel::Buffer buffer;
-  Output(std::shared_ptr<accel::BufferPool> from, accel::Buffer&& bytes) : pool(std::move(from)), buffer(std::move(bytes)) {}
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
-  ~Output() { pool->give(std::move(buffer)); }
-};
-
-int get_buffer(PyObject* self, Py_buffer* view, int flags) {
-  accel::Buffer& buffer = nb::inst_ptr<Output>(self)->buffer;
-  return PyBuffer_FillInfo(view, self, buffer.data(), static_cast<Py_ssize_t>(buffer.size), 1, flags);
-}
-
-PyType_Slot output_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)}, {0, nullptr}};
 
 // The counts of one job, with the corpus whose words they are.
 class Counts {
@@ -167,7 +135,6 @@ void bind_hyperfire(nb::module_& m) {
       PyErr_SetObject(corpus_error, args.ptr());
     }
   });
-  nb::class_<Output>(m, "Output", nb::type_slots(output_slots));
   nb::class_<Counts>(m, "WordCounts").def("most_frequent", &Counts::most_frequent, nb::arg("limit"));
   nb::class_<WordReplacer>(m, "WordReplacer")
       .def(nb::init<const nb::object&, bool>(), nb::arg("corpus"), nb::arg("ignore_case") = false)

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "accel/cpu.hpp"
 #include "accel/word_edges.hpp"
 
 namespace accel {
@@ -185,7 +186,7 @@ const Loops& best_loops(unsigned way) {
   static constexpr auto portable = portable_loops(std::make_index_sequence<kWays>());
 #if defined(__x86_64__)
   static constexpr auto avx2 = avx2_loops(std::make_index_sequence<kWays>());
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return avx2[way];
+  if (cpu_level() >= Cpu::avx2) return avx2[way];
 #endif
   return portable[way];
 }
@@ -398,5 +399,7 @@ size_t cut_between_words(const Corpus& corpus, const uint8_t* text, size_t size,
   }
   return cut_by_matching(corpus, text, text + size, text + start);
 }
+
+const char* replacing_path() { return best_loops(kWrites).scan == scan_portable<kWrites> ? "portable" : "avx2"; }
 
 }  // namespace accel
