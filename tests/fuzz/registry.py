@@ -17,8 +17,10 @@ TARGETS = (
     "corpus",
     "form_body",
     "forwarded_headers",
+    "gunzip",
     "multipart",
     "range_header",
+    "tar_stream",
     "v1_parameters",
 )
 
