@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
     add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
+    add("--log-format", choices=("json", "text"), help="of the log on standard error (text on a terminal, else json)")
+    add("--access-log", action="store_true", help="also log every request")
     add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
     return parser
 

@@ -20,9 +20,10 @@ from acceleratorAPI.errors import (
     StateError,
     WorkerCrashedError,
 )
-from acceleratorAPI.node import results
+from acceleratorAPI.node import logs, results
 from acceleratorAPI.node.commands import Configure, Process
 from acceleratorAPI.node.database import Database
+from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Call, Pool
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, now
 from acceleratorAPI.node.spool import Spool
@@ -53,10 +54,20 @@ class LiveJob:
 class Engine:
     """Everything a node does for its clients."""
 
-    def __init__(self, database: Database, spool: Spool, pool: Pool, *, queue: int, legacy_profiling: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        pool: Pool,
+        observer: Observer,
+        *,
+        queue: int,
+        legacy_profiling: bool,
+    ) -> None:
         self._database = database
         self._spool = spool
         self._pool = pool
+        self._observer = observer
         self._queue = queue
         self._legacy_profiling = legacy_profiling
         self._live: dict[int, LiveJob] = {}
@@ -64,6 +75,16 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._arriving = 0
         self.draining = False
+
+    @property
+    def live(self) -> list[LiveJob]:
+        """The jobs that have not ended, oldest first."""
+        return list(self._live.values())
+
+    @property
+    def arriving_jobs(self) -> int:
+        """How many jobs have a place but not all of their input yet."""
+        return self._arriving
 
     async def restore(self) -> None:
         """Take up what the database holds: jobs that had not ended have failed, configurations go on."""
@@ -115,6 +136,7 @@ class Engine:
     async def configure(self, row: ConfigurationRow, parameters: dict[str, Any]) -> ConfigurationRow:
         """Configure a function with its full ``parameters``; the row says how it went."""
         await self._database.insert(row)
+        logs.note(configuration=row.id, function=row.accelerator)
         command = self._command(row, parameters)
         call = Call(command)
         try:
@@ -130,6 +152,7 @@ class Engine:
         row.result = app.model_dump_json()
         self._commands[row.id] = command
         await self._database.update(row)
+        self._observer.configured(row, call)
         log.info("configuration %d: %s %s", row.id, row.accelerator, row.errorcode or "ready")
         return row
 
@@ -170,6 +193,7 @@ class Engine:
         if configuration is None:
             raise StateError(f"configuration {row.configuration} was stopped: start again (POST /v1.0/configuration/)")
         await self._database.insert(row)
+        logs.note(job=row.id, configuration=row.configuration, function=row.accelerator)
         source = source or (str(self._spool.path(row.input)) if row.input else None)
         # A user's own file is written like any other program would; the node's promises are flushed.
         durable = target is None
@@ -186,13 +210,13 @@ class Engine:
         except NodeBusyError as error:
             call.answer.set_exception(error)
 
-    @staticmethod
-    def _progress(job: LiveJob, bytes_in: int, bytes_out: int) -> None:
+    def _progress(self, job: LiveJob, bytes_in: int, bytes_out: int) -> None:
+        self._observer.worked(bytes_in - job.bytes_in, bytes_out - job.bytes_out)
         job.bytes_in, job.bytes_out = bytes_in, bytes_out
 
     async def _follow(self, job: LiveJob) -> None:
         """From queued to ended: the file first, then the row, then whoever waits."""
-        row = job.row
+        row, answer = job.row, None
         try:
             answer = await job.call.answer
             row.state, row.processed_date = "succeeded", now()
@@ -203,9 +227,12 @@ class Engine:
             self._fail(row, error)
         except Exception:
             log.exception("job %d", row.id)
+            row.bytes_in, row.bytes_out = job.bytes_in, job.bytes_out
             self._fail(row, FunctionFailedError(f"{row.accelerator} gave an answer the node cannot read"))
         self._spool.remove(row.input)
         row.input = None
+        self._progress(job, row.bytes_in, row.bytes_out)
+        self._observer.job_ended(row, job.call, answer)
         try:
             await self._database.update(row)
         finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import logging
 import signal
 import socket
 import sys
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +45,26 @@ class Call:
         self.answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.cancelled: str | None = None
         self.slot: Slot | None = None
+        # What its events are about, whoever lets it run.
+        self.context = contextvars.copy_context()
+        self.queued_ns = time.time_ns()
+        self.began_ns = self.ended_ns = 0
+
+    @property
+    def function(self) -> str:
+        """The function's name."""
+        command = self.command
+        return command.function if isinstance(command, Configure) else command.configuration.function
+
+    @property
+    def waited_s(self) -> float:
+        """How long it waited for a slot, so far."""
+        return max(0, (self.began_ns or self.ended_ns or time.time_ns()) - self.queued_ns) / 1e9
+
+    @property
+    def worked_s(self) -> float:
+        """How long a worker had it, so far."""
+        return max(0, (self.ended_ns or time.time_ns()) - self.began_ns) / 1e9 if self.began_ns else 0.0
 
 
 class Slot:
@@ -50,6 +72,8 @@ class Slot:
 
     def __init__(self, number: int, threads: int) -> None:
         self.number = number
+        self.call: Call | None = None
+        self.since = time.time()
         self._threads = threads
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -58,6 +82,10 @@ class Slot:
         self._retired = asyncio.Event()
         # Mirrors the worker's own memory of configurations, to send a job where it needs none again.
         self.configured: OrderedDict[str, None] = OrderedDict()
+
+    def take(self, call: Call | None) -> None:
+        """Work for ``call`` from now on, or for none."""
+        self.call, self.since = call, time.time()
 
     @property
     def alive(self) -> bool:
@@ -130,6 +158,8 @@ class Slot:
             elif event["event"] == "done":
                 return event
             elif event["event"] == "error":
+                if trace := event.get("traceback"):
+                    log.error("worker %d: %s", self.number, trace)
                 raise error_from_code(event["code"], event["message"])
             event = await self._receive()
         raise WorkerCrashedError(await self._cause())
@@ -196,6 +226,12 @@ class Pool:
         self._waiting: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.crashes = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many calls have no slot yet."""
+        return len(self._waiting)
 
     @property
     def idle(self) -> int:
@@ -251,8 +287,9 @@ class Pool:
         for slot in self.slots:
             await slot.wait()
 
-    def _background(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _background(self, work: Any, context: contextvars.Context | None = None) -> None:
+        # Never the context of whoever happens to be here: its events are about another request.
+        task: asyncio.Task[None] = asyncio.create_task(work, context=context or contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -263,15 +300,22 @@ class Pool:
             self._idle.remove(slot)
             call.slot = slot
             call.running = True
-            self._background(self._run(slot, call))
+            call.began_ns = time.time_ns()
+            slot.take(call)
+            self._background(self._run(slot, call), call.context)
 
     async def _run(self, slot: Slot, call: Call) -> None:
         try:
-            answer = await slot.perform(call)
+            try:
+                answer = await slot.perform(call)
+            finally:
+                call.ended_ns = time.time_ns()
+                slot.take(None)
         except AcceleratorError as error:
             outcome: AcceleratorError = error if call.cancelled is None else JobCancelledError(call.cancelled)
             call.answer.set_exception(outcome)
             if isinstance(error, WorkerCrashedError) and call.cancelled is None:
+                self.crashes += 1
                 log.warning("worker %d: %s", slot.number, error)
         except Exception as error:
             log.exception("worker %d cannot be used", slot.number)

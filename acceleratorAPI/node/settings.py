@@ -54,6 +54,8 @@ class Settings:
         threads: how many cores one job may use.
         queue: how many jobs may wait.
         public_url: how clients reach the node, for the URLs in its answers.
+        log_format: of the log on standard error; ``None``: text on a terminal, JSON elsewhere.
+        access_log: also log every request.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
 
     Raises:
@@ -73,6 +75,8 @@ class Settings:
     threads: int = 0
     queue: int = 64
     public_url: str | None = None
+    log_format: Literal["json", "text"] | None = None
+    access_log: bool = False
     legacy_profiling: bool = False
 
     def __post_init__(self) -> None:

@@ -137,9 +137,10 @@ class Worker:
         except AcceleratorError as error:
             self._link.send("error", code=error.code, message=scrubbed(str(error), secrets))
         except Exception as error:  # noqa: BLE001 - a function may raise anything; the worker goes on
-            sys.stderr.write(scrubbed(traceback.format_exc(), secrets).rstrip().replace("\n", " | ") + "\n")
+            trace = scrubbed(traceback.format_exc(), secrets).rstrip()
             message = scrubbed(f"{configuration.function} failed: {type(error).__name__}: {error}", secrets)
-            self._link.send("error", code=FunctionFailedError.code, message=" ".join(message.split()))
+            message = " ".join(message.split())
+            self._link.send("error", code=FunctionFailedError.code, message=message, traceback=trace)
 
     def _configure(self, command: Configure) -> dict[str, Any]:
         started = time.perf_counter()

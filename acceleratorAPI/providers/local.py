@@ -177,6 +177,8 @@ class LocalProvider(Provider):
         command = [sys.executable, "-m", _NODE_MODULE, "--host", _LOOPBACK[0], "--port", "0"]
         command += ["--state", str(folder.path), "--accelerator", record.accelerator, "--files-under", "/"]
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
+        # Error messages quote the end of the log.
+        command += ["--log-format", "text"]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if self.configuration.get("general", "legacy_profiling"):
