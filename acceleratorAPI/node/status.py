@@ -31,15 +31,36 @@ from acceleratorAPI.protocol.status import (
 )
 
 _SHOWN_JOBS = 100
+# Counting a big spool may take this share of a core, whoever asks how often.
+_COUNTING_SHARE = 0.05
 
 
-async def status(service: Service) -> NodeStatus:
+class SpoolCount:
+    """What lies in the spool, counted again when the last count is old enough."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._last: SpoolStatus | None = None
+        self._good_until = 0.0
+
+    def read(self) -> SpoolStatus:
+        """The count; the free space is always that of now."""
+        if self._last is None or time.monotonic() >= self._good_until:
+            started = time.monotonic()
+            self._last = _spool(self._folder)
+            ended = time.monotonic()
+            self._good_until = ended + (ended - started) / _COUNTING_SHARE
+        disk = os.statvfs(self._folder)
+        return self._last.model_copy(update={"free_bytes": disk.f_bavail * disk.f_frsize})
+
+
+async def status(service: Service, spool_count: SpoolCount) -> NodeStatus:
     """How the node of ``service`` is now."""
     engine, pool, tally = service.engine, service.pool, service.observer.tally
     processes = {"node": os.getpid(), **{f"worker-{slot.number}": slot.pid for slot in pool.slots if slot.pid}}
     # Folders and /proc are read in a thread: a slow disk must not stop the event loop.
     spool, used = await asyncio.get_running_loop().run_in_executor(
-        service.spool.threads, lambda: (_spool(service.spool.folder), _processes(processes))
+        service.spool.threads, lambda: (spool_count.read(), _processes(processes))
     )
     live = engine.live
     by_call = {job.call: job for job in live}
@@ -113,7 +134,7 @@ def _protection(settings: Settings) -> dict[str, Any]:
 
 
 def _spool(folder: Path) -> SpoolStatus:
-    """What lies in the spool. A file that goes while it is counted does not count."""
+    """Count the files. One that goes meanwhile does not count."""
     files = used = 0
     folders = [folder]
     while folders:
@@ -124,8 +145,7 @@ def _spool(folder: Path) -> SpoolStatus:
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     files, used = files + 1, used + entry.stat(follow_symlinks=False).st_blocks * 512
-    disk = os.statvfs(folder)
-    return SpoolStatus(files=files, used_bytes=used, free_bytes=disk.f_bavail * disk.f_frsize)
+    return SpoolStatus(files=files, used_bytes=used, free_bytes=0)
 
 
 def _processes(pids: dict[str, int]) -> list[ProcessUse]:

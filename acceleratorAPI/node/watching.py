@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 from acceleratorAPI.errors import NotFoundError
 from acceleratorAPI.node import metrics, openapi
 from acceleratorAPI.node.service import Service
-from acceleratorAPI.node.status import status
+from acceleratorAPI.node.status import SpoolCount, status
 from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.status import NodeStatus
 
@@ -30,11 +30,12 @@ _HEADERS = {
 def router(service: Service) -> APIRouter:
     """These routes of ``service``."""
     routes = APIRouter()
+    spool_count = SpoolCount(service.spool.folder)
 
     @routes.get(paths.NODE, tags=["node"], summary="The node at a glance", responses=openapi.errors())
     async def node() -> NodeStatus:
         """Slots, queue, jobs, totals since the start, rates of the last minute, disk and processes."""
-        return await status(service)
+        return await status(service, spool_count)
 
     @routes.get(
         paths.METRICS,
@@ -46,7 +47,7 @@ def router(service: Service) -> APIRouter:
     async def scrape(request: Request) -> Response:
         """The same for Prometheus, as text or OpenMetrics."""
         live = Counter((job.row.accelerator, str(job.state)) for job in service.engine.live)
-        now = metrics.Snapshot(service.observer.tally, await status(service), live)
+        now = metrics.Snapshot(service.observer.tally, await status(service, spool_count), live)
         body, media_type = metrics.exposition(now, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type})
 

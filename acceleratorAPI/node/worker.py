@@ -33,6 +33,8 @@ from acceleratorAPI.node.redact import scrubbed
 KEPT_CONFIGURATIONS = 4
 PROGRESS_INTERVAL_S = 0.2
 _PR_SET_PDEATHSIG = 1
+# Its end says most; a message of megabytes is no log line.
+_TRACEBACK_CHARACTERS = 16384
 
 
 class Link:
@@ -137,7 +139,7 @@ class Worker:
         except AcceleratorError as error:
             self._link.send("error", code=error.code, message=scrubbed(str(error), secrets))
         except Exception as error:  # noqa: BLE001 - a function may raise anything; the worker goes on
-            trace = scrubbed(traceback.format_exc(), secrets).rstrip()
+            trace = scrubbed(traceback.format_exc(), secrets).rstrip()[-_TRACEBACK_CHARACTERS:]
             message = scrubbed(f"{configuration.function} failed: {type(error).__name__}: {error}", secrets)
             message = " ".join(message.split())
             self._link.send("error", code=FunctionFailedError.code, message=message, traceback=trace)

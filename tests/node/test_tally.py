@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acceleratorAPI.node import status
 from acceleratorAPI.node.tally import Histogram, Minute
+from acceleratorAPI.protocol.status import SpoolStatus
 
 
 class Clock:
@@ -47,3 +53,31 @@ def test_a_young_nodes_rates_are_over_its_life() -> None:
     assert minute.rates()["jobs"] == 10
     clock.now += 5
     assert minute.rates()["jobs"] == 2
+
+
+def test_a_big_spool_is_not_counted_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    counts = []
+
+    def slow(folder: Path) -> SpoolStatus:
+        clock.now += 0.5
+        counts.append(folder)
+        return SpoolStatus(files=len(counts), used_bytes=1, free_bytes=0)
+
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(status, "_spool", slow)
+    counted = status.SpoolCount(tmp_path)
+    for pause, files in ((0, 1), (9, 1), (2, 2), (1, 2)):
+        clock.now += pause
+        assert counted.read().files == files
+    assert counted.read().free_bytes > 0
+
+
+def test_the_spool_is_counted_with_its_folders(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "one").write_bytes(b"x" * 5000)
+    (tmp_path / "inner" / "two").write_bytes(b"x" * 5000)
+    (tmp_path / "link").symlink_to("/etc")
+    found = status.SpoolCount(tmp_path).read()
+    assert found.files == 3
+    assert 10_000 <= found.used_bytes < 100_000
