@@ -50,7 +50,10 @@ class Tracing:
     def request(self, method: str, headers: Mapping[str, str]) -> Iterator[Span]:
         """The span of a request, a child of the caller's ``traceparent``; the current one within the block."""
         parent = self._propagator.extract({name: headers[name] for name in self._propagator.fields if name in headers})
-        with self._tracer.start_as_current_span(method, parent, self._trace.SpanKind.SERVER) as span:
+        # An exception's text may quote what was sent: the log has it, cleaned, and the span its status.
+        with self._tracer.start_as_current_span(
+            method, parent, self._trace.SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+        ) as span:
             span.set_attribute("http.request.method", method)
             yield span
 
