@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
@@ -194,8 +194,9 @@ def test_the_fields_of_the_status_are_in_the_reference() -> None:
     for name, field in NodeStatus.model_fields.items():
         if name != "inerror":
             assert f"`{name}`" in section, name
-        for inner in getattr(field.annotation, "model_fields", {}):
-            assert f"`{inner}`" in section, f"{name}.{inner}"
+        for model in (field.annotation, *get_args(field.annotation)):
+            for inner in getattr(model, "model_fields", {}):
+                assert f"`{inner}`" in section, f"{name}.{inner}"
 
 
 @pytest.mark.parametrize(
