@@ -39,6 +39,8 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "functions": {"pydantic", "isal", "zlib_ng", "cryptography", "numpy", "simplejpeg", "PIL"},
     "node": {
         "crc32c",
+        "opentelemetry",
+        "prometheus_client",
         "fastapi",
         "starlette",
         "uvicorn",
@@ -49,7 +51,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "swagger_ui_bundle",
     },
     "providers": {"pydantic", "psutil", "platformdirs"},
-    "client": {"crc32c", "pydantic", "urllib3"},
+    "client": {"crc32c", "opentelemetry", "pydantic", "urllib3"},
     "testing": {"pytest", "pydantic"},
     "acceleratorAPI": set(),
     "cli": {"typer", "click", "rich", "pydantic", "platformdirs"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 import time
@@ -217,7 +218,9 @@ class Accelerator:
                 self._submitted = JobGroup(session)
                 self._executor = ThreadPoolExecutor(_SUBMIT_WORKERS, thread_name_prefix=self.accelerator)
             executor = self._executor
-        return executor.submit(self._process, self._submitted, src, dst, progress, parameters)
+        # The caller's trace goes with the job.
+        run = contextvars.copy_context().run
+        return executor.submit(run, self._process, self._submitted, src, dst, progress, parameters)
 
     def process_map(
         self,
@@ -373,7 +376,8 @@ class Accelerator:
         pool = ThreadPoolExecutor(workers, thread_name_prefix=self.accelerator)
         try:
             for source, destination in pairs:
-                pending.append(pool.submit(self._process, group, source, destination, progress, parameters))
+                run = contextvars.copy_context().run
+                pending.append(pool.submit(run, self._process, group, source, destination, progress, parameters))
                 if len(pending) > workers:
                     yield pending.popleft().result()
             while pending:

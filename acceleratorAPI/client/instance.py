@@ -69,5 +69,10 @@ def _running(provider: Provider, instance: Instance) -> Place:
     return Place(origin, _node(provider, instance), provider, instance)
 
 
+def running_place(provider: Provider, instance: Instance) -> Place:
+    """An instance that runs, as it was found."""
+    return Place("found", _node(provider, instance), provider, instance)
+
+
 def _node(provider: Provider, instance: Instance) -> NodeClient:
     return NodeClient(instance.url, instance.token, lambda: provider.diagnose(instance))

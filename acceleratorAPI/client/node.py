@@ -18,6 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
 from acceleratorAPI.client.retry import Backoff
+from acceleratorAPI.client.trace import trace_headers
 from acceleratorAPI.client.transfer import CHUNK_BYTES, Input, MultipartForm
 from acceleratorAPI.errors import (
     AcceleratorError,
@@ -33,6 +34,7 @@ from acceleratorAPI.errors import (
 )
 from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, JobRecord, JobRequest, Lease, Page
+from acceleratorAPI.protocol.status import NodeStatus
 
 CONNECT_S = 10.0
 # No limit on a whole request, only on silence: longer than the node's longest long poll.
@@ -102,6 +104,10 @@ class NodeClient:
     def describe(self) -> dict[str, Any]:
         """What ``GET /`` says: name, version, functions."""
         return dict(self._json("GET", "/"))
+
+    def status(self) -> NodeStatus:
+        """The node at a glance."""
+        return _record(NodeStatus, self._json("GET", paths.NODE))
 
     def catalogue(self) -> dict[str, dict[str, Any]]:
         """The card of each function by name; empty for a node that only speaks v1.0."""
@@ -270,12 +276,11 @@ class NodeClient:
         if self._pid != os.getpid():
             # A forked child must not talk on its parent's connections.
             self._pool, self._pid = _new_pool(), os.getpid()
+        sent = {**self._headers, **trace_headers(), **(headers or {})}
         for attempt in range(1, tries + 1):
             try:
                 with self._translated():
-                    answer = self._pool.request(
-                        method, url, body=body, headers={**self._headers, **(headers or {})}, preload_content=False
-                    )
+                    answer = self._pool.request(method, url, body=body, headers=sent, preload_content=False)
             except NodeUnreachableError:
                 if attempt == tries or self._has_ended():
                     raise

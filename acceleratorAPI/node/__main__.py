@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         help="how long the result of an ended job stays (%(default)s)")  # fmt: skip
     add("--upload-lifetime", type=float, default=86400.0, dest="upload_lifetime_s", metavar="S",
         help="how long an upload stays that nothing is added to (%(default)s)")  # fmt: skip
+    add("--log-format", choices=("json", "text"), help="of the log on standard error (text on a terminal, else json)")
+    add("--access-log", action="store_true", help="also log every request")
     add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
     return parser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from acceleratorAPI.node import openapi, pages, problems, v1, v2, v2_files, v2_jobs
+from acceleratorAPI.node import openapi, pages, problems, v1, v2, v2_files, v2_jobs, watching
 from acceleratorAPI.node.service import Service
 
 _DESCRIPTION = """Configure an accelerated function, send it files, fetch the results.
@@ -22,12 +22,21 @@ def build(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its own would put messages and query strings into spans; ours are made at the outermost layer.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     problems.install(app)
     app.include_router(v1.router(service))
     app.include_router(v2.router(service))
     app.include_router(v2_files.router(service))
     app.include_router(v2_jobs.router(service))
+    app.include_router(watching.router(service))
     app.include_router(pages.router(service, app))
     # The framework's documented way to replace the generated document.
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

@@ -1,7 +1,8 @@
 """What the node tells a worker process: JSON lines on a socket pair. Kept lean, workers import it.
 
 A worker answers each command (not ``InputNews``) with ``{"event": "started"}``, any number of ``{"event": "progress",
-"bytes_in", "bytes_out"}``, then one ``{"event": "done", ...}`` or ``{"event": "error", "code", "message"}``.
+"bytes_in", "bytes_out"}``, then one ``{"event": "done", ...}`` or ``{"event": "error", "code", "message"}``, with a
+``"traceback"`` for the log when the function raised something of its own.
 """
 
 from __future__ import annotations

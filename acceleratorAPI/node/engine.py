@@ -25,10 +25,11 @@ from acceleratorAPI.errors import (
     StateError,
     WorkerCrashedError,
 )
-from acceleratorAPI.node import results
+from acceleratorAPI.node import logs, results
 from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.commands import Configure, Input, InputNews, Process
 from acceleratorAPI.node.database import Database
+from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Call, Pool
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, iso, now
 from acceleratorAPI.node.scratch import Scratch
@@ -104,6 +105,7 @@ class Engine:
         scratch: Scratch,
         uploads: Uploads,
         pool: Pool,
+        observer: Observer,
         settings: Settings,
     ) -> None:
         self._database = database
@@ -111,12 +113,23 @@ class Engine:
         self._scratch = scratch
         self._uploads = uploads
         self._pool = pool
+        self._observer = observer
         self._settings = settings
         self._live: dict[int, LiveJob] = {}
         self._commands: dict[int, Configure] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._arriving = 0
         self.draining = False
+
+    @property
+    def live(self) -> list[LiveJob]:
+        """The jobs that have not ended, oldest first."""
+        return list(self._live.values())
+
+    @property
+    def arriving_jobs(self) -> int:
+        """How many jobs have a place but not all of their input yet."""
+        return self._arriving
 
     async def restore(self) -> None:
         """Take up what the database holds: configurations and uploads go on, jobs that had not ended begin again."""
@@ -189,6 +202,7 @@ class Engine:
     async def configure(self, row: ConfigurationRow, parameters: dict[str, Any]) -> ConfigurationRow:
         """Configure a function with its full ``parameters``; the row says how it went."""
         await self._database.insert(row)
+        logs.note(configuration=row.id, function=row.accelerator)
         command = self._command(row, parameters)
         call = Call(command)
         try:
@@ -205,6 +219,7 @@ class Engine:
         row.result = app.model_dump_json()
         self._commands[row.id] = command
         await self._database.update(row)
+        self._observer.configured(row, call)
         log.info("configuration %d: %s %s", row.id, row.accelerator, row.errorcode or "ready")
         return row
 
@@ -285,6 +300,7 @@ class Engine:
             # be read while they grow.
             spooled=row.target is None,
         )
+        logs.note(job=row.id, configuration=row.configuration, function=row.accelerator)
         job = LiveJob(row, Call(command), upload)
         self._live[row.id] = job
         self._enter(job)
@@ -356,14 +372,14 @@ class Engine:
         job.stalled = False
         self._enter(job)
 
-    @staticmethod
-    def _progress(job: LiveJob, bytes_in: int, bytes_out: int) -> None:
+    def _progress(self, job: LiveJob, bytes_in: int, bytes_out: int) -> None:
+        self._observer.worked(bytes_in - job.bytes_in, bytes_out - job.bytes_out)
         job.bytes_in, job.bytes_out = bytes_in, bytes_out
         job.change.notify()
 
     async def _follow(self, job: LiveJob) -> None:
         """From queued to ended: the file first, then the row, then whoever waits."""
-        row = job.row
+        row, answer = job.row, None
         try:
             answer = await self._answer(job)
             row.state, row.processed_date = "succeeded", now()
@@ -380,6 +396,7 @@ class Engine:
             self._fail(row, InputError(REMOVED) if removed else error)
         except Exception:
             log.exception("job %d", row.id)
+            row.bytes_in, row.bytes_out = job.bytes_in, job.bytes_out
             self._fail(row, FunctionFailedError(f"{row.accelerator} gave an answer the node cannot read"))
         if job.put_back:
             # The row still says "queued": the node's next run begins it again.
@@ -390,7 +407,9 @@ class Engine:
             await self._uploads.forget(job.upload)
         self._spool.remove(row.input)
         row.input = None
-        job.bytes_out, job.failed = row.bytes_out, row.state != "succeeded"
+        job.failed = row.state != "succeeded"
+        self._progress(job, row.bytes_in, row.bytes_out)
+        self._observer.job_ended(row, job.call, answer)
         try:
             await self._database.update(row, without_upload=job.upload.row.id if job.upload is not None else None)
         finally:
@@ -416,7 +435,7 @@ class Engine:
         self._spool.remove(row.output)
         row.output = None
 
-    def live(self, number: int) -> LiveJob | None:
+    def living(self, number: int) -> LiveJob | None:
         """The job of that id while it has not ended."""
         return self._live.get(number)
 

@@ -42,7 +42,7 @@ class Guard:
             headers = Headers(scope=scope)
             if self._digest is None:
                 self._check_local(headers)
-            elif scope["path"] not in OPEN and not scope["path"].startswith("/docs/"):
+            elif scope["path"] not in OPEN and not scope["path"].startswith(("/docs/", paths.WEB)):
                 self._check_token(headers.get("authorization", ""), self._digest)
         except AcceleratorError as error:
             await problem_of(error)(scope, receive, send)

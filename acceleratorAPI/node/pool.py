@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import logging
 import signal
@@ -57,6 +58,26 @@ class Call:
         self.started = asyncio.Event()
         self.cancelled: str | None = None
         self.slot: Slot | None = None
+        # What its events are about, whoever lets it run.
+        self.context = contextvars.copy_context()
+        self.queued_ns = time.time_ns()
+        self.began_ns = self.ended_ns = 0
+
+    @property
+    def function(self) -> str:
+        """The function's name."""
+        command = self.command
+        return command.function if isinstance(command, Configure) else command.configuration.function
+
+    @property
+    def waited_s(self) -> float:
+        """How long it waited for a slot, so far."""
+        return max(0, (self.began_ns or self.ended_ns or time.time_ns()) - self.queued_ns) / 1e9
+
+    @property
+    def worked_s(self) -> float:
+        """How long a worker had it, so far."""
+        return max(0, (self.ended_ns or time.time_ns()) - self.began_ns) / 1e9 if self.began_ns else 0.0
 
 
 class Slot:
@@ -64,6 +85,8 @@ class Slot:
 
     def __init__(self, number: int, threads: int, max_output: int | None) -> None:
         self.number = number
+        self.call: Call | None = None
+        self.since = time.time()
         self._threads = threads
         self._max_output = max_output
         self._process: asyncio.subprocess.Process | None = None
@@ -71,9 +94,12 @@ class Slot:
         self._writer: asyncio.StreamWriter | None = None
         self._starting = asyncio.Lock()
         self._retired = asyncio.Event()
-        self.long = False
         # Mirrors the worker's own memory of configurations, to send a job where it needs none again.
         self.configured: OrderedDict[str, None] = OrderedDict()
+
+    def take(self, call: Call | None) -> None:
+        """Work for ``call`` from now on, or for none."""
+        self.call, self.since = call, time.time()
 
     @property
     def alive(self) -> bool:
@@ -149,6 +175,8 @@ class Slot:
             elif event["event"] == "done":
                 return event
             elif event["event"] == "error":
+                if trace := event.get("traceback"):
+                    log.error("worker %d: %s", self.number, trace)
                 raise error_from_code(event["code"], event["message"])
             event = await self._receive()
         raise WorkerCrashedError(await self._cause())
@@ -225,6 +253,12 @@ class Pool:
         self._waiting: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.crashes = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many calls have no slot yet."""
+        return len(self._waiting)
 
     @property
     def idle(self) -> int:
@@ -280,8 +314,9 @@ class Pool:
         for slot in self.slots:
             await slot.wait()
 
-    def _background(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _background(self, work: Any, context: contextvars.Context | None = None) -> None:
+        # Never the context of whoever happens to be here: its events are about another request.
+        task: asyncio.Task[None] = asyncio.create_task(work, context=context or contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -290,14 +325,15 @@ class Pool:
             self._waiting.remove(call)
             slot = next((slot for slot in self._idle if call.key in slot.configured), self._idle[0])
             self._idle.remove(slot)
-            slot.long = call.long
             call.slot = slot
             call.running = True
-            self._background(self._run(slot, call))
+            call.began_ns = time.time_ns()
+            slot.take(call)
+            self._background(self._run(slot, call), call.context)
 
     def _next(self) -> Call | None:
         """The waiting call whose turn it is, if any may run now."""
-        busy_for_long = sum(slot.long for slot in self.slots)
+        busy_for_long = sum(slot.call is not None and slot.call.long for slot in self.slots)
         long_may_run = busy_for_long < max(1, len(self.slots) - 1)
         first_long = next((call for call in self._waiting if call.long), None) if long_may_run else None
         if first_long is not None and time.monotonic() - first_long.queued_s > PATIENCE_S:
@@ -306,11 +342,16 @@ class Pool:
 
     async def _run(self, slot: Slot, call: Call) -> None:
         try:
-            answer = await slot.perform(call)
+            try:
+                answer = await slot.perform(call)
+            finally:
+                call.ended_ns = time.time_ns()
+                slot.take(None)
         except AcceleratorError as error:
             outcome: AcceleratorError = error if call.cancelled is None else JobCancelledError(call.cancelled)
             call.answer.set_exception(outcome)
             if isinstance(error, WorkerCrashedError) and call.cancelled is None:
+                self.crashes += 1
                 log.warning("worker %d: %s", slot.number, error)
         except Exception as error:
             log.exception("worker %d cannot be used", slot.number)
@@ -318,7 +359,6 @@ class Pool:
         else:
             call.answer.set_result(answer)
         call.slot = None
-        slot.long = False
         self._idle.append(slot)
         self._dispatch()
         if slot in self._idle and not slot.alive and not self._closed:

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
@@ -18,11 +17,14 @@ import uvicorn
 
 from acceleratorAPI.errors import ConfigurationError, InputError, nearest
 from acceleratorAPI.functions import registry
+from acceleratorAPI.node import logs, tracing
+from acceleratorAPI.node.access import Access
 from acceleratorAPI.node.app import build
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
 from acceleratorAPI.node.lease import LeaseWatch
+from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.service import Service
@@ -47,7 +49,7 @@ def serve(settings: Settings) -> int:
     Raises:
         ConfigurationError: a setting does not fit this machine (port taken, folder in use, ...).
     """
-    _log_to_stderr()
+    logs.start(settings.log_format)
     return _Node(settings).run()
 
 
@@ -80,12 +82,13 @@ class _Node:
         spool = Spool(state.spool)
         database = Database(state.database)
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
-        engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, settings)
+        observer = Observer(tracing.from_environment())
+        engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)
         urls = Urls(settings.public_url, url)
-        service = Service(settings, database, spool, uploads, engine, self._lease, urls)
+        service = Service(settings, database, spool, uploads, engine, self._lease, urls, self._pool, observer)
         guard = Guard(build(service), token, urls.public_host)
         config = uvicorn.Config(
-            guard,
+            Access(guard, observer, log_requests=settings.access_log),
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -105,6 +108,8 @@ class _Node:
             server.run([listener])
         finally:
             database.close()
+            if observer.tracing is not None:
+                observer.tracing.close()
             state.remove_address()
         log.info("ended")
         return 0
@@ -207,23 +212,3 @@ def _url(host: str, listener: socket.socket) -> str:
     port = listener.getsockname()[1]
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-class _OneLine(logging.Formatter):
-    """One line an event, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return " | ".join(super().format(record).splitlines())
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (
-        ("acceleratorAPI.node", logging.INFO),
-        ("uvicorn", logging.WARNING),
-        ("asyncio", logging.ERROR),
-    ):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)

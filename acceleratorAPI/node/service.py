@@ -10,6 +10,8 @@ from acceleratorAPI.functions import registry
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.lease import LeaseWatch
+from acceleratorAPI.node.observer import Observer
+from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.uploads import Uploads
@@ -28,6 +30,8 @@ class Service:
     engine: Engine
     lease: LeaseWatch
     urls: Urls
+    pool: Pool
+    observer: Observer
 
     @cached_property
     def catalogue(self) -> list[CatalogueEntry]:

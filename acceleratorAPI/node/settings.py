@@ -55,6 +55,8 @@ class Settings:
         queue: how many jobs may wait.
         max_output: how many bytes the output of one job may have, ``None`` for no limit.
         public_url: how clients reach the node, for the URLs in its answers.
+        log_format: of the log on standard error; ``None``: text on a terminal, JSON elsewhere.
+        access_log: also log every request.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
         drain_s: how long running jobs may go on after SIGTERM, before they are put back for the next start.
         keep_results_s: how long the result and record of an ended job stay.
@@ -78,6 +80,8 @@ class Settings:
     queue: int = 64
     max_output: int | None = None
     public_url: str | None = None
+    log_format: Literal["json", "text"] | None = None
+    access_log: bool = False
     legacy_profiling: bool = False
     drain_s: float = 30.0
     keep_results_s: float = 7 * 86400.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from acceleratorAPI.errors import NodeBusyError
-from acceleratorAPI.node import openapi
+from acceleratorAPI.node import openapi, watching
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.cards import CatalogueEntry
@@ -41,8 +42,11 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/", tags=["open"], summary="The node", response_model=Face)
-    async def face() -> Any:
-        """Name, version, functions and links. Needs no token; answers 200 as soon as the node is up."""
+    async def face(request: Request, response: Response) -> Any:
+        """Name, version, functions and links; a page to a browser. No token, and 200 as soon as the node is up."""
+        if watching.wants_page(request):
+            return watching.page()
+        response.headers["Vary"] = "Accept"
         return Face(
             name="acceleratorAPI node",
             version=VERSION,
@@ -50,6 +54,8 @@ def router(service: Service) -> APIRouter:
             functions=sorted(entry.name for entry in service.catalogue),
             links={
                 "docs": "/docs",
+                "node": paths.NODE,
+                "metrics": paths.METRICS,
                 "openapi": "/openapi.json",
                 "configuration": paths.CONFIGURATION,
                 "process": paths.PROCESS,

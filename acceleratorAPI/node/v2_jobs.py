@@ -144,7 +144,7 @@ def router(service: Service) -> APIRouter:
     ) -> Response:
         """The output. Without `follow` it must be whole, and one byte range can be asked for."""
         row = await engine.job(id)
-        live = engine.live(id)
+        live = engine.living(id)
         if follow and live is not None and row.output is not None:
             name = row.output
             return Follow(live, (service.spool.growing(name), service.spool.path(name)), offset, service.spool.threads)
@@ -170,7 +170,7 @@ async def _events(service: Service, request: Request, number: int) -> AsyncItera
     """The events of one job; a comment now and then shows that the connection lives."""
     engine = service.engine
     last, quiet_since = "", asyncio.get_running_loop().time()
-    while (live := engine.live(number)) is not None:
+    while (live := engine.living(number)) is not None:
         text = engine.progress(live.row).model_dump_json()
         now_s = asyncio.get_running_loop().time()
         if text != last:

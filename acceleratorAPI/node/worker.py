@@ -31,6 +31,8 @@ from acceleratorAPI.node.streams import Arrival, Progress, file_source, file_tar
 
 KEPT_CONFIGURATIONS = 4
 _PR_SET_PDEATHSIG = 1
+# Its end says most; a message of megabytes is no log line.
+_TRACEBACK_CHARACTERS = 16384
 
 
 class Link:
@@ -89,9 +91,10 @@ class Worker:
         except AcceleratorError as error:
             self._link.send("error", code=error.code, message=scrubbed(str(error), secrets))
         except Exception as error:  # noqa: BLE001 - a function may raise anything; the worker goes on
-            sys.stderr.write(scrubbed(traceback.format_exc(), secrets).rstrip().replace("\n", " | ") + "\n")
+            trace = scrubbed(traceback.format_exc(), secrets).rstrip()[-_TRACEBACK_CHARACTERS:]
             message = scrubbed(f"{configuration.function} failed: {type(error).__name__}: {error}", secrets)
-            self._link.send("error", code=FunctionFailedError.code, message=" ".join(message.split()))
+            message = " ".join(message.split())
+            self._link.send("error", code=FunctionFailedError.code, message=message, traceback=trace)
 
     def _configure(self, command: Configure) -> dict[str, Any]:
         started = time.perf_counter()

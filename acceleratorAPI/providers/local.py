@@ -179,6 +179,8 @@ class LocalProvider(Provider):
         command += ["--drain", "0"]
         command += ["--state", str(folder.path), "--accelerator", record.accelerator, "--files-under", "/"]
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
+        # Error messages quote the end of the log.
+        command += ["--log-format", "text"]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if max_output := self.configuration.get("general", "max_output"):

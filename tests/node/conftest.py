@@ -141,7 +141,8 @@ def eventually(condition: Callable[[], Any]) -> Any:
 
 
 def environment() -> dict[str, str]:
-    found = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = ("PATH", "LANG", "LD_LIBRARY_PATH")
+    found = {name: value for name, value in os.environ.items() if name in kept or name.startswith("OTEL_")}
     path = [str(PLUGIN), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {**found, "PYTHONPATH": os.pathsep.join(filter(None, path)), "PYTHONWARNINGS": "error"}
 

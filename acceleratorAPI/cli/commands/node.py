@@ -1,14 +1,26 @@
-"""``acceleratorapi node``: serve a node on this machine."""
+"""``acceleratorapi node``: serve a node on this machine, or look at nodes that run."""
 
 from __future__ import annotations
 
+import json
 import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Serve accelerated functions over the REST API.", no_args_is_help=True)
+from acceleratorAPI.cli import output, remembered
+from acceleratorAPI.cli.output import AsJson
+from acceleratorAPI.errors import InputError
 
-EXAMPLES = """
+if TYPE_CHECKING:
+    from acceleratorAPI.client.instance import Place
+    from acceleratorAPI.protocol.status import NodeStatus
+
+app = typer.Typer(help="Serve accelerated functions, or look at nodes that do.", no_args_is_help=True)
+
+SERVE_EXAMPLES = """
 Examples:
 
   acceleratorapi node serve --accelerator cast_gzip
@@ -17,8 +29,21 @@ Examples:
 """
 
 
+STATUS_EXAMPLES = """
+Examples:
+
+  acceleratorapi node status                         every LOCAL instance that runs
+
+  acceleratorapi node status replace --watch         the node of a started accelerator, again and again
+
+  ACCELERATOR_NODE_TOKEN=$TOKEN acceleratorapi node status --url https://node.example.org --json
+"""
+
+_EVERY_S = 1.0
+
+
 @app.command(
-    epilog=EXAMPLES,
+    epilog=SERVE_EXAMPLES,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def serve(context: typer.Context) -> None:
@@ -26,3 +51,89 @@ def serve(context: typer.Context) -> None:
     from acceleratorAPI.node.__main__ import main
 
     sys.exit(main(context.args))
+
+
+@app.command(epilog=STATUS_EXAMPLES)
+def status(
+    name: Annotated[str | None, typer.Argument(help="A started accelerator; its node is shown.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="The node at this address; [general] node_token opens it."),
+    ] = None,
+    instance: Annotated[str | None, typer.Option(metavar="ID", help="The node of this instance.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Of the instances; default: the configured one.")] = None,
+    conf: Annotated[str | None, typer.Option(metavar="FILE", help="Read this accelerator.conf.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what nodes do: slots, queue, jobs, rates, disk. Without a name: every running instance."""
+    places = _places(name, url, instance, provider, conf)
+    named = bool(name or url or instance)
+    if not watch:
+        found = [place.node.status() for place in places]
+        if as_json:
+            output.document(_documents(places, found, named))
+        else:
+            typer.echo(_text(places, found))
+    elif as_json:
+        for found in _looks(places):
+            # One line a look, for programs that read along.
+            typer.echo(json.dumps(_documents(places, found, named)))
+    else:
+        _watch(places)
+
+
+def _places(
+    name: str | None, url: str | None, instance: str | None, provider: str | None, conf: str | None
+) -> list[Place]:
+    """The nodes to look at."""
+    from acceleratorAPI.client.nodes import find_nodes
+    from acceleratorAPI.config import Configuration
+
+    if sum(value is not None for value in (name, url, instance)) > 1:
+        raise InputError("NAME, --url and --instance each name a node: give one of them")
+    if name is not None:
+        entry = remembered.find(name)
+        provider, instance, conf = entry.provider, entry.instance_id, entry.config_file
+        url = None if instance else entry.instance_ip
+    return find_nodes(Configuration.load(conf, {("csp", "provider"): provider}), instance_id=instance, address=url)
+
+
+def _looks(places: list[Place]) -> Iterator[list[NodeStatus]]:
+    """All statuses, again and again."""
+    while True:
+        yield [place.node.status() for place in places]
+        time.sleep(_EVERY_S)
+
+
+def _documents(places: list[Place], found: list[NodeStatus], named: bool) -> Any:
+    documents = [
+        {"instance": place.instance and place.instance.id, "url": place.node.url, **status.model_dump(mode="json")}
+        for place, status in zip(places, found, strict=True)
+    ]
+    return documents[0] if named else documents
+
+
+def _text(places: list[Place], found: list[NodeStatus]) -> str:
+    from acceleratorAPI.cli import status_view
+
+    def where(place: Place) -> str:
+        return f"{place.instance.id} at {place.node.url}" if place.instance else place.node.url
+
+    pairs = zip(places, found, strict=True)
+    return "\n\n".join(status_view.text(status, where(place)) for place, status in pairs)
+
+
+def _watch(places: list[Place]) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        for found in _looks(places):
+            typer.echo(_text(places, found) + "\n")
+        return
+    with Live(console=console, auto_refresh=False) as view:
+        for found in _looks(places):
+            view.update(Text(_text(places, found), no_wrap=True, overflow="ellipsis"), refresh=True)
