@@ -58,7 +58,7 @@ def worked(command: Configure | Process) -> Call:
     return call
 
 
-CONFIGURE = Configure("1", "test_copy", {"password": "hush-hush"}, None)
+CONFIGURE = Configure("1", "test_copy", {"password": "hush-hush"}, None, "scratch")
 
 
 async def ask(observer: Observer, status: int, headers: dict[str, str], work: Any) -> None:
