@@ -9,10 +9,12 @@ from pathlib import Path
 
 from benchmarks import (
     aclz_tgz,
+    alse_jpegenc,
     axonerve_hyperfire,
     cast_gunzip,
     cast_gzip,
     local_process,
+    secureic_trng,
     silex_sha3,
 )
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
@@ -25,6 +27,8 @@ FUNCTIONS = {
     "tgz": aclz_tgz,
     "hyperfire": axonerve_hyperfire,
     "sha3": silex_sha3,
+    "jpeg": alse_jpegenc,
+    "random": secureic_trng,
 }
 SUBJECTS: dict[str, tuple[Measure, ...]] = {
     "functions": tuple(module.measure for module in FUNCTIONS.values()),
@@ -42,6 +46,8 @@ def main() -> None:
     parser.add_argument("--hyperfire-bytes", type=int, default=256 * 10**6)
     parser.add_argument("--perl-bytes", type=int, default=64 * 10**6)
     parser.add_argument("--sed-bytes", type=int, default=10**6)
+    parser.add_argument("--jpeg-frames", type=int, default=64, help="1080p frames of a round")
+    parser.add_argument("--random-bytes", type=int, default=10**9)
     parser.add_argument("--json", type=Path, help="where the figures go (build/bench-SUBJECT.json)")
     arguments = vars(parser.parse_args())
     subject, json_path = arguments.pop("subject"), arguments.pop("json")

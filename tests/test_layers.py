@@ -36,7 +36,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "protocol": {"pydantic"},
     "native": set(),
     "drivers": set(),
-    "functions": {"pydantic", "isal", "zlib_ng"},
+    "functions": {"pydantic", "isal", "zlib_ng", "cryptography", "numpy", "simplejpeg", "PIL"},
     "node": {
         "crc32c",
         "fastapi",

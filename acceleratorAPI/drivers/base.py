@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Source(Protocol):
@@ -35,6 +35,20 @@ class Target(Protocol):
 
     def write(self, data: memoryview, /) -> int | None:
         """Write some of ``data``; the number of bytes taken."""
+
+
+@runtime_checkable
+class RoomyTarget(Protocol):
+    """A target that knows how much it can take."""
+
+    def expect(self, size_bytes: int) -> None:
+        """Raise the error of a full target when it cannot take ``size_bytes``. Reserves nothing."""
+
+
+def expect(target: Target, size_bytes: int) -> None:
+    """Say how large the output will be, before anything is written, to a target that wants to know."""
+    if isinstance(target, RoomyTarget):
+        target.expect(size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,9 @@ def check_parameters(model: type[Parameters], values: Mapping[str, Any], functio
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # A misspelt name first: it explains the one that is missing.
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             hint = nearest(name, model.model_fields) if model.model_fields else "it takes none"

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 from typing_extensions import Buffer
 
 class CorpusError(ValueError):
@@ -38,6 +40,45 @@ class FolderPacker:
     def first_vanished(self) -> bytes: ...
     @property
     def first_socket(self) -> bytes: ...
+
+class EntropyError(RuntimeError):
+    """A source of random bytes that gives none, or that looks broken."""
+
+def fill_from_kernel(buffer: Buffer) -> None:
+    """Fill the writable ``buffer`` by getrandom(2). Releases the GIL.
+
+    Raises:
+        EntropyError: the system has no such call.
+    """
+
+def fill_from_rdseed(buffer: Buffer) -> None:
+    """Fill the writable ``buffer`` by the RDSEED instruction, through ``HealthTests``. Releases the GIL.
+
+    Raises:
+        EntropyError: the CPU has none, it gives nothing, or a health test failed.
+    """
+
+def has_rdseed() -> bool:
+    """Whether this CPU has the RDSEED instruction."""
+
+class HealthTests:
+    """The continuous health tests of NIST SP 800-90B, section 4.4, on words of 64 bits and on bytes."""
+
+    WINDOW: ClassVar[int]
+    """Samples of a window of the adaptive proportion tests."""
+    WORD_REPETITIONS: ClassVar[int]
+    WORD_PROPORTION: ClassVar[int]
+    BYTE_PROPORTION: ClassVar[int]
+    """The three cutoffs."""
+    STARTUP_WORDS: ClassVar[int]
+    """Words that are tested and dropped before the first is used."""
+
+    def feed(self, samples: Buffer) -> None:
+        """Test whole words of 8 bytes, after those of earlier calls.
+
+        Raises:
+            EntropyError: a test failed; the message names the test, its cutoff and the sample.
+        """
 
 class Output(Buffer):
     """Read-only bytes whose memory is used again when the last reference is gone."""

@@ -19,7 +19,7 @@ from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions.inputs import SourceInfo
 from acceleratorAPI.native.folder import FolderReader, TarReader
 from acceleratorAPI.node.commands import Input, InputNews
-from acceleratorAPI.node.disk import disk_error
+from acceleratorAPI.node.disk import disk_error, refuse_if_too_large
 
 # What the file of an output in the spool is named while it grows: its name with this.
 GROWING = ".partial"
@@ -180,6 +180,20 @@ class CountedTarget:
             self.crc32c = crc32c(data[:count], self.crc32c)
         self._progress.tell()
         return count
+
+    def expect(self, size_bytes: int) -> None:
+        """Refuse an output that cannot fit, before it fills the disk.
+
+        Raises:
+            DiskFullError: a regular file on a file system with less space.
+            OutputLimitError: it would be more than the node allows.
+        """
+        if self._max_bytes is not None and size_bytes > self._max_bytes:
+            raise OutputLimitError(
+                f"the output of {size_bytes} bytes is more than the {self._max_bytes} a job of this node may give:"
+                " start it with a larger --max-output"
+            )
+        refuse_if_too_large(self._file.fileno(), size_bytes)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 #include "buffers.hpp"
 #include "cpu.hpp"
 #include "folder.hpp"
+#include "entropy.hpp"
 #include "hyperfire.hpp"
 #include "sha3.hpp"
 
@@ -10,6 +11,7 @@ NB_MODULE(_kernels, m) {
   bind_buffers(m);
   bind_cpu(m);
   bind_folder(m);
+  bind_entropy(m);
   bind_hyperfire(m);
   bind_sha3(m);
 }

@@ -400,6 +400,6 @@ size_t cut_between_words(const Corpus& corpus, const uint8_t* text, size_t size,
   return cut_by_matching(corpus, text, text + size, text + start);
 }
 
-const char* replacing_path() { return best_loops(kWrites).scan == scan_portable<kWrites> ? "portable" : "avx2"; }
+const char* replacing_path() { return cpu_level() >= Cpu::avx2 ? "avx2" : "portable"; }
 
 }  // namespace accel

@@ -53,6 +53,12 @@ def test_process_in_one_go(home: Path, tmp_path: Path) -> None:
     assert nodes_of(home) == []
 
 
+def test_a_function_without_input_writes_its_output(home: Path, tmp_path: Path) -> None:
+    done = run(home, "process", "secureic_trng", "", tmp_path / "random.bin", "-p", "nbBytes=1000")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "random.bin").stat().st_size == 1000
+
+
 def test_standard_input_and_output(home: Path) -> None:
     done = run(home, "process", "cast_gzip", "-", "-", stdin=b"through a pipe")
     assert done.returncode == 0, done.stderr

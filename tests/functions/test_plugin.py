@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from acceleratorAPI.errors import FunctionUnknownError
 from acceleratorAPI.functions import registry
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
+OURS = sorted(point.name for point in distribution("acceleratorAPI").entry_points if point.group == registry.GROUP)
 
 
 @pytest.fixture(scope="module")

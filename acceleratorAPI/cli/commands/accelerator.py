@@ -75,7 +75,8 @@ def process(
 ) -> None:
     """Process a file or folder: start, process and stop in one go, or on an accelerator started before."""
     parameters = parse_parameters(values)
-    read_from = _standard(sys.stdin, "IN") if source == "-" else source
+    # An empty IN is none: for a function that reads nothing and gives a file.
+    read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
     with _ready(name, datafile, provider, instance_ip, conf) as accelerator, contextlib.ExitStack() as stack:
         callback = stack.enter_context(progress.shown(quiet=quiet))
