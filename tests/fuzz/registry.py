@@ -18,6 +18,7 @@ TARGETS = (
     "form_body",
     "forwarded_headers",
     "gunzip",
+    "image",
     "multipart",
     "range_header",
     "tar_stream",
