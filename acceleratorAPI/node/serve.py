@@ -18,7 +18,9 @@ import uvicorn
 
 from acceleratorAPI.errors import ConfigurationError, InputError, nearest
 from acceleratorAPI.functions import registry
+from acceleratorAPI.node import ssrf
 from acceleratorAPI.node.app import build
+from acceleratorAPI.node.courier import Couriers
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
@@ -73,6 +75,7 @@ class _Node:
         if settings.accelerator is not None and settings.accelerator not in registry.installed():
             hint = nearest(settings.accelerator, registry.installed())
             raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
+        policy = ssrf.policy(settings.urls, settings.urls_under, settings.urls_allow_address)
         token = state.token(settings.token_file) if settings.auth == "token" else None
         listener = _listen(settings.host, settings.port)
         url = _url(settings.host, listener)
@@ -82,7 +85,8 @@ class _Node:
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, settings)
         urls = Urls(settings.public_url, url)
-        service = Service(settings, database, spool, uploads, engine, self._lease, urls)
+        couriers = Couriers(policy, spool)
+        service = Service(settings, database, spool, uploads, couriers, engine, self._lease, urls)
         guard = Guard(build(service), token, urls.public_host)
         config = uvicorn.Config(
             guard,
