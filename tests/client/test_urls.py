@@ -14,7 +14,8 @@ import pytest
 from remote_servers import ObjectStore, WebServer, _certificate, _moto, s3, web  # noqa: F401
 
 from acceleratorAPI import Accelerator, TransferProgress
-from acceleratorAPI.errors import FileAccessError, InputError, JobCancelledError, PermissionDeniedError
+from acceleratorAPI.client.fetch import Fetch
+from acceleratorAPI.errors import FileAccessError, InputError, IntegrityError, PermissionDeniedError
 from acceleratorAPI.remote import objects
 
 DATA = random.Random(10).randbytes(1_000_000) * 2
@@ -106,16 +107,17 @@ def test_a_failed_output_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    big = random.Random(11).randbytes(20 << 20)
+    big = random.Random(11).randbytes(objects.PART_BYTES + (4 << 20))
     (tmp_path / "in").write_bytes(big)
 
-    def stop(told: TransferProgress) -> None:
-        if told.phase == "download" and told.bytes_done > objects.PART_BYTES:
-            assert len(s3.uploads()) == 1
-            raise JobCancelledError("enough")
+    def wrong(_fetch: Any, _record: Any) -> None:
+        assert len(s3.uploads()) == 1
+        raise IntegrityError("the result's bytes changed on their way")
 
-    with pytest.raises(JobCancelledError):
-        gzipper.process(tmp_path / "in", "s3://bucket/out", progress=stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(Fetch, "_check", wrong)
+        with pytest.raises(IntegrityError):
+            gzipper.process(tmp_path / "in", "s3://bucket/out")
     assert s3.keys() == []
     assert s3.uploads() == []
     with pytest.raises(FileAccessError, match="403"):
