@@ -15,7 +15,7 @@ from remote_servers import ObjectStore, WebServer, _certificate, _moto, s3, web 
 
 from acceleratorAPI import Accelerator, TransferProgress
 from acceleratorAPI.client.fetch import Fetch
-from acceleratorAPI.errors import FileAccessError, InputError, IntegrityError, PermissionDeniedError
+from acceleratorAPI.errors import FileAccessError, InputError, NodeError, PermissionDeniedError
 from acceleratorAPI.remote import objects
 
 DATA = random.Random(10).randbytes(1_000_000) * 2
@@ -112,11 +112,11 @@ def test_a_failed_output_leaves_nothing(
 
     def wrong(_fetch: Any, _record: Any) -> None:
         assert len(s3.uploads()) == 1
-        raise IntegrityError("the result's bytes changed on their way")
+        raise NodeError("the node sent 1 bytes of a result of 2")
 
     with monkeypatch.context() as patch:
         patch.setattr(Fetch, "_check", wrong)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(NodeError):
             gzipper.process(tmp_path / "in", "s3://bucket/out")
     assert s3.keys() == []
     assert s3.uploads() == []
