@@ -59,6 +59,9 @@ SETTINGS: tuple[Setting, ...] = (
         "general", "legacy_profiling", "flag", "no", "Also give the CPU's figures under the historical FPGA names."
     ),
     Setting("general", "max_output", "count", "", "Most bytes a job of a LOCAL node may give; no limit when empty."),
+    Setting(
+        "general", "node_opens_urls", "flag", "no", "The node, not the client, reads and writes URLs given to process."
+    ),
     Setting("general", "node_token", "secret", "", "Bearer token of a node that is reached by its address alone."),
     Setting(
         "general", "slots", "count", "", "How many jobs a LOCAL node runs at once; the node's own choice when empty."

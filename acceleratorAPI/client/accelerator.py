@@ -23,6 +23,7 @@ from acceleratorAPI.errors import DatafileError, FunctionUnknownError, InputErro
 from acceleratorAPI.protocol.records import App, ConfigurationRecord
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.providers.base import Instance
+from acceleratorAPI.remote import names
 
 # Two keep a node of one slot busy while the next file travels; more only wait in its queue.
 DEFAULT_WORKERS = 2
@@ -56,6 +57,7 @@ class Accelerator:
         instance_ip: str | None = None,
         stop_mode: StopMode | int | str | None = None,
         shared_files: bool | None = None,
+        node_opens_urls: bool | None = None,
     ) -> None:
         """Read the settings; nothing is started or contacted.
 
@@ -77,6 +79,7 @@ class Accelerator:
             instance_ip: reuse the instance at this host, host:port or URL.
             stop_mode: what becomes of the instance at the end.
             shared_files: ``False``: also send files to a node of this machine, instead of letting it use them.
+            node_opens_urls: ``True``: the node, not this program, reads and writes the URLs given to ``process``.
 
         Raises:
             ConfigurationError: a setting is wrong.
@@ -97,6 +100,7 @@ class Accelerator:
             ("csp", "instance_id"): instance_id,
             ("csp", "instance_ip"): instance_ip,
             ("csp", "stop_mode"): stop_mode,
+            ("general", "node_opens_urls"): node_opens_urls,
             ("accelize", "client_id"): xlz_client_id,
             ("accelize", "secret_id"): xlz_secret_id,
         }
@@ -176,10 +180,10 @@ class Accelerator:
         """Process one input.
 
         Args:
-            src: a path (of a folder, for a function that takes one), an open binary file, bytes, or ``None`` for a
-                function that takes no file.
-            dst: a path, which appears whole or not at all; an open binary file; or ``None`` to get the bytes in
-                the result's ``data``.
+            src: a path (of a folder, for a function that takes one), a URL (``https``, ``s3``, ``gs``, ``file``), an
+                open binary file, bytes, or ``None`` for a function that takes no file.
+            dst: a path or URL, which appears whole or not at all; an open binary file; or ``None`` to get the bytes
+                in the result's ``data``.
             progress: called with a ``TransferProgress`` now and then.
             parameters: of the function.
 
@@ -235,8 +239,9 @@ class Accelerator:
 
         Args:
             sources: inputs as for ``process``; taken as results are, so it may be endless.
-            destinations: a folder, which gets a file of each input's name; or one for each input; or a function
-                that gives the one for an input; or ``None`` to get the bytes in the results.
+            destinations: a folder or a URL that stands for one (``s3://bucket/folder``), which gets a file of each
+                input's name; or one for each input; or a function that gives the one for an input; or ``None`` to
+                get the bytes in the results.
             workers: how many at once, at least 1.
             progress: as for ``process``, called from several threads.
             parameters: of the function.
@@ -311,7 +316,8 @@ class Accelerator:
         session = self._started("process")
         values = {**(self.settings.get("process", "parameters") or {}), **parameters}
         job = Job(session, group, Input(src) if src is not None else None, dst)
-        return job.run(values, progress, self._shared_files and session.shares_files)
+        shared = self._shared_files and session.shares_files
+        return job.run(values, progress, shared, bool(self.settings.get("general", "node_opens_urls")))
 
     def _set_stop_mode(self, session: Session, asked: StopMode | None) -> None:
         """What was asked; else what was set; else what the session has by itself."""
@@ -421,8 +427,8 @@ def _into_folder(sources: Iterable[Source], folder: str) -> Iterator[tuple[Sourc
         shown = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
         if not isinstance(shown, (str, os.PathLike)):
             raise InputError("only an input with a name can go to a folder: give the destinations one by one")
-        name = os.path.basename(os.path.normpath(shown))
+        name = os.path.basename(os.path.normpath(names.shown(os.fspath(shown))))
         if name in taken:
             raise InputError(f"two inputs are named {name!r}: in one folder the second would replace the first")
         taken.add(name)
-        yield source, os.path.join(folder, name)
+        yield source, f"{folder.rstrip('/')}/{name}" if names.is_url(folder) else os.path.join(folder, name)

@@ -27,7 +27,8 @@ from acceleratorAPI.errors import (
     StateError,
 )
 from acceleratorAPI.files import access_error, replacing
-from acceleratorAPI.protocol.records import App, JobRecord, JobRequest
+from acceleratorAPI.protocol.records import App, JobRecord, JobRequest, Progress
+from acceleratorAPI.remote import access, names
 
 Destination = str | os.PathLike[str] | BinaryIO
 OnProgress = Callable[[TransferProgress], None]
@@ -88,19 +89,32 @@ class Job:
         self._group = group
         self._source = source
         self._destination = destination
-        self._path = os.path.abspath(destination) if isinstance(destination, (str, os.PathLike)) else None
+        self._path: str | None = None
+        self._remote: names.Remote | None = None
+        self._node_opens_urls = False
+        if isinstance(destination, (str, os.PathLike)):
+            text = os.fspath(destination)
+            local = names.file_path(text)
+            if local is None and names.is_url(text):
+                self._remote = names.parse(text)
+            else:
+                self._path = os.path.abspath(local or text)
         self._tell: OnProgress | None = None
         self._received = 0
-        if destination is not None and self._path is None and not callable(getattr(destination, "write", None)):
+        named = self._path is not None or self._remote is not None
+        if destination is not None and not named and not callable(getattr(destination, "write", None)):
             raise TypeError(f"dst: expected a path or an open binary file, not {type(destination).__name__}")
 
-    def run(self, parameters: Mapping[str, Any], progress: OnProgress | None, shared: bool) -> ProcessResult:
+    def run(
+        self, parameters: Mapping[str, Any], progress: OnProgress | None, shared: bool, node_opens_urls: bool = False
+    ) -> ProcessResult:
         """Do it all.
 
         Args:
             parameters: of the function.
             progress: told of the way the job makes; it runs in the calling thread.
             shared: the node may use the files in place.
+            node_opens_urls: the node, not this program, is to read and write URLs.
 
         Raises:
             InputError: an end cannot be used; found before anything is sent.
@@ -109,6 +123,7 @@ class Job:
         """
         started = time.perf_counter()
         self._group.check()
+        self._node_opens_urls = node_opens_urls
         self._check()
         self._tell = progress
         try:
@@ -129,8 +144,13 @@ class Job:
             raise InputError(f"{name} takes no input file")
         if self._destination is not None and card.get("output") == "none":
             raise InputError(f"{name} gives no output file; its answer is in the result")
-        if self._source is not None:
+        if self._source is not None and not (self._node_opens_urls and self._source.url):
             self._source.check(folder=bool(card.get("folder")))
+        if self._remote is not None:
+            if not self._node_opens_urls:
+                access.check(self._remote)
+            if self._source is not None and self._source.url == self._destination:
+                raise InputError(f"input and output are the same {self._source.name!r}: name another output")
         if self._path is not None:
             _check_output(os.fspath(self._destination), self._path)  # type: ignore[arg-type]  # a path, as _path says
             if self._source is not None and self._source.path is not None:
@@ -171,6 +191,12 @@ class Job:
             raise StateError("process before start: call start() first")
         wanted = JobRequest(configuration=configuration.url, parameters=dict(parameters))
         source = self._source
+        if self._node_opens_urls:
+            if source is not None and source.url is not None:
+                wanted.source = source.url
+                source = None
+            if self._remote is not None:
+                wanted.target = os.fspath(self._destination)  # type: ignore[arg-type]  # a text, as _remote says
         if shared:
             if source is not None and source.path is not None and (source.is_regular_file or source.is_folder):
                 wanted.source = source.path
@@ -192,7 +218,7 @@ class Job:
                 while not fetching.done():
                     if self._tell is not None and not record.ended:
                         record = self._session.node.job(record.id, _TELL_EVERY_S)
-                        self._report("compute", record.progress.bytes_in, record.progress.bytes_total)
+                        self._report_node(record.progress)
                         self._report("download", self._received, None)
                     else:
                         wait([fetching], _TELL_EVERY_S)
@@ -217,8 +243,17 @@ class Job:
         wait_s = POLL_S if self._tell is None else _TELL_EVERY_S
         while not record.ended:
             record = self._session.node.job(record.id, wait_s)
-            self._report("compute", record.progress.bytes_in, record.progress.bytes_total)
+            self._report_node(record.progress)
         return succeeded(record)
+
+    def _report_node(self, progress: Progress) -> None:
+        """What the node is at: fetching the input from its URL, computing, or taking the output to its URL."""
+        if progress.state == "queued" and progress.bytes_fetched is not None:
+            self._report("upload", progress.bytes_fetched, progress.bytes_total)
+        elif progress.bytes_delivered:
+            self._report("download", progress.bytes_delivered, progress.bytes_out)
+        else:
+            self._report("compute", progress.bytes_in, progress.bytes_total)
 
     def _fetch(self, job_id: str) -> bytes | None:
         """The output to where it belongs, or as bytes."""
@@ -241,6 +276,9 @@ class Job:
         elif self._path is not None:
             with replacing(self._path) as file:
                 yield file
+        elif self._remote is not None:
+            with access.replacing(self._remote) as remote:
+                yield remote
         else:
             yield self._destination  # type: ignore[misc]  # neither None nor a path: an open file
 
@@ -304,6 +342,6 @@ def _destination_name(destination: Destination | None) -> str:
     if destination is None:
         return ""
     if isinstance(destination, (str, os.PathLike)):
-        return os.fspath(destination)
+        return names.shown(os.fspath(destination))
     name = getattr(destination, "name", None)
     return name if isinstance(name, str) else "file"

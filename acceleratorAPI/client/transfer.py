@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 from acceleratorAPI.errors import FileAccessError, InputError
 from acceleratorAPI.files import open_source
 from acceleratorAPI.native.folder import FolderReader
+from acceleratorAPI.remote import access, names
 
 CHUNK_BYTES = 1 << 20
 FILE_FIELD = "datafile"
@@ -27,20 +28,27 @@ class Reader(Protocol):
 
 
 class Input:
-    """A user's input: a path (of a folder, perhaps), an open binary file or bytes. Opens and closes what has a path."""
+    """A user's input: a path (of a folder, perhaps), a URL, an open binary file or bytes. Opens and closes its own."""
 
     def __init__(self, source: Source) -> None:
         """Take ``source``.
 
         Raises:
             TypeError: it is none of these.
+            InputError: it is a URL that cannot be used.
         """
         self.path: str | None = None
+        self.url: str | None = None
         self._file: BinaryIO | None = None
         self._data: bytes | bytearray | memoryview | None = None
         if isinstance(source, (str, os.PathLike)):
-            self.path = os.path.abspath(source)
-            self.name = os.fspath(source)
+            text = os.fspath(source)
+            local = names.file_path(text)
+            self.name = names.shown(text)
+            if local is None and names.is_url(text):
+                self.url, self._remote = text, names.parse(text)
+            else:
+                self.path = os.path.abspath(local or text)
         elif isinstance(source, (bytes, bytearray, memoryview)):
             self._data = source
             self.name = "bytes"
@@ -53,14 +61,17 @@ class Input:
         self._start = self._tell()
 
     def check(self, *, folder: bool = False) -> None:
-        """Look at a path before anything is started or sent.
+        """Look at a path, or for what a URL needs here, before anything is started or sent.
 
         Args:
             folder: it may be one.
 
         Raises:
             FileAccessError: it is missing, a folder that is not wanted, or may not be read.
+            InputError: the package for such a URL is missing.
         """
+        if self.url is not None:
+            access.check(self._remote)
         if self.path is None:
             return
         try:
@@ -85,7 +96,8 @@ class Input:
     @property
     def repeatable(self) -> bool:
         """Whether it can be sent a second time."""
-        return self._data is not None or self.is_regular_file or self.is_folder or self._start is not None
+        named = self.is_regular_file or self.is_folder or self.url is not None
+        return self._data is not None or named or self._start is not None
 
     def open(self) -> tuple[Reader, int | None]:
         """A reader from the start, and how many bytes it has, if that is known. A folder is read as a tar stream."""
@@ -95,6 +107,9 @@ class Input:
             file = open_source(self.path)
             status = os.fstat(file.fileno())
             return file, status.st_size if stat.S_ISREG(status.st_mode) else None
+        if self.url is not None:
+            remote = access.open_source(self._remote)
+            return remote, remote.size_bytes
         if self._data is not None:
             return BytesIO(self._data), memoryview(self._data).nbytes
         assert self._file is not None

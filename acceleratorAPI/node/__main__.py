@@ -19,6 +19,8 @@ _EXAMPLES = """examples:
       behind a proxy that speaks TLS
   python -m acceleratorAPI.node --owner $$ --files-under "$HOME/data"
       end with this shell; jobs may read and write files below ~/data in place
+  python -m acceleratorAPI.node --urls https,s3 --urls-under https://data.example.org --urls-under s3://my-bucket
+      jobs may name files of that host and bucket, which the node reads and writes itself
 
 exit codes: 0 ended as asked, 2 a setting cannot be used
 """
@@ -43,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
         help="when the owner is gone: remove the state folder, or keep it (%(default)s)")  # fmt: skip
     add("--files-under", type=Path, metavar="DIR", action="append", default=[],
         help="jobs may read and write files below DIR in place; may be repeated")  # fmt: skip
+    add("--urls", metavar="SCHEMES", default="",
+        help="the node itself may read and write these kinds of URLs for jobs: https,s3,gs (none)")  # fmt: skip
+    add("--urls-under", metavar="ORIGIN", action="append", default=[],
+        help="only in https://host[:port], https://*.domain, s3://bucket; may be repeated (all, port 443)")  # fmt: skip
+    add("--urls-allow-address", metavar="NETWORK", action="append", default=[],
+        help="https URLs may lead there although it is not public, such as 10.1.2.0/24; may be repeated")  # fmt: skip
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
@@ -71,7 +79,9 @@ def settings_of(argv: Sequence[str] | None = None) -> Settings:
     for name in ("slots", "threads"):
         if values[name] < 1:
             raise ConfigurationError(f"--{name} {values[name]}: use 1 or more")
-    values["files_under"] = tuple(values["files_under"])
+    values["urls"] = tuple(scheme for scheme in values["urls"].replace(" ", "").lower().split(",") if scheme)
+    for name in ("files_under", "urls_under", "urls_allow_address"):
+        values[name] = tuple(values[name])
     return Settings(**values)
 
 

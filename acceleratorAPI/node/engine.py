@@ -28,6 +28,7 @@ from acceleratorAPI.errors import (
 from acceleratorAPI.node import logs, results
 from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.commands import Configure, Input, InputNews, Process
+from acceleratorAPI.node.courier import Courier
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Call, Pool
@@ -64,6 +65,7 @@ class LiveJob:
 
     Attributes:
         upload: its input, when that comes by itself.
+        courier: carries what comes from a URL into the spool, or goes from there to a URL.
         bytes_out: in the output's file already.
         failed: its output will never be whole.
         put_back: it does not end with this node: the next run begins it again.
@@ -75,6 +77,7 @@ class LiveJob:
     row: JobRow
     call: Call
     upload: Upload | None = None
+    courier: Courier | None = None
     bytes_in: int = 0
     bytes_out: int = 0
     failed: bool = False
@@ -245,7 +248,12 @@ class Engine:
         return row
 
     async def submit(
-        self, row: JobRow, parameters: dict[str, Any], upload: Upload | None = None, once: Once | None = None
+        self,
+        row: JobRow,
+        parameters: dict[str, Any],
+        upload: Upload | None = None,
+        once: Once | None = None,
+        courier: Courier | None = None,
     ) -> JobRow:
         """Queue a job, or find the one that was queued ``once`` before.
 
@@ -254,6 +262,7 @@ class Engine:
             parameters: of ``process``, secrets included.
             upload: the input, when it comes by itself.
             once: of a request that may be repeated.
+            courier: carries what the job reads from or writes to URLs.
 
         Raises:
             StateError: the configuration was stopped while the request arrived, or another job reads the upload.
@@ -270,7 +279,7 @@ class Engine:
                 return await self.job(number)
         else:
             await self._database.insert(row)
-        self._queue(row, parameters, upload)
+        self._queue(row, parameters, upload, courier)
         return row
 
     async def known(self, once: Once) -> JobRow | None:
@@ -287,8 +296,10 @@ class Engine:
             raise KeyUsedError(KEY_USED)
         return await self.job(number)
 
-    def _queue(self, row: JobRow, parameters: dict[str, Any], upload: Upload | None) -> None:
-        """Into the pool: from here on the job is living."""
+    def _queue(
+        self, row: JobRow, parameters: dict[str, Any], upload: Upload | None, courier: Courier | None = None
+    ) -> None:
+        """Into the pool, at once or when its input has been fetched: from here on the job is living."""
         grows = upload is not None and not upload.row.complete
         target = row.target or (str(self._spool.path(row.output)) if row.output else None)
         command = Process(
@@ -301,9 +312,10 @@ class Engine:
             spooled=row.target is None,
         )
         logs.note(job=row.id, configuration=row.configuration, function=row.accelerator)
-        job = LiveJob(row, Call(command), upload)
+        job = LiveJob(row, Call(command), upload, courier)
         self._live[row.id] = job
-        self._enter(job)
+        if courier is None:
+            self._enter(job)
         self._background(self._follow(job))
 
     def _enter(self, job: LiveJob) -> None:
@@ -381,7 +393,7 @@ class Engine:
         """From queued to ended: the file first, then the row, then whoever waits."""
         row, answer = job.row, None
         try:
-            answer = await self._answer(job)
+            answer = await self._carried(job, job.courier) if job.courier else await self._answer(job)
             row.state, row.processed_date = "succeeded", now()
             row.bytes_in, row.bytes_out = answer["bytes_in"], answer["bytes_out"]
             row.crc32c = answer["crc32c"]
@@ -417,6 +429,23 @@ class Engine:
             job.ended.set()
             job.change.notify()
         log.info("job %d: %s %s", row.id, row.accelerator, row.errorcode or row.state)
+
+    async def _carried(self, job: LiveJob, courier: Courier) -> dict[str, Any]:
+        """The answer to a job with URLs: its input is fetched before it, its output delivered after it."""
+        row, command = job.row, job.call.command
+        assert isinstance(command, Process)
+        if row.input is not None and courier.bytes_fetched is not None:
+            await courier.fetch(self._spool.path(row.input))
+            row.input_bytes = courier.bytes_fetched
+            job.call.command = replace(command, source=self._input(row, grows=False))
+        self._enter(job)
+        answer = await self._answer(job)
+        if row.output is not None and courier.bytes_delivered is not None:
+            if answer["has_output"]:
+                await courier.deliver(self._spool.path(row.output))
+            self._spool.remove(row.output)
+            row.output = None
+        return answer
 
     async def _answer(self, job: LiveJob) -> dict[str, Any]:
         while True:
@@ -462,7 +491,13 @@ class Engine:
             return Progress(
                 state=row.state, bytes_in=row.bytes_in, bytes_total=row.input_bytes, bytes_out=row.bytes_out
             )
-        return Progress(state=live.state, bytes_in=live.bytes_in, bytes_total=row.input_bytes, bytes_out=live.bytes_out)
+        found = Progress(
+            state=live.state, bytes_in=live.bytes_in, bytes_total=row.input_bytes, bytes_out=live.bytes_out
+        )
+        if live.courier is not None:
+            found.bytes_total = found.bytes_total or live.courier.bytes_total
+            found.bytes_fetched, found.bytes_delivered = live.courier.bytes_fetched, live.courier.bytes_delivered
+        return found
 
     async def cancel(self, number: int) -> JobRow:
         """End a job; one that has ended stays as it is.
@@ -528,7 +563,8 @@ class Engine:
     async def _cancel(self, jobs: list[LiveJob], reason: str) -> None:
         for job in jobs:
             job.cancelled = reason
-            self._pool.cancel(job.call, reason)
+            if job.courier is None or not job.courier.cancel(reason):
+                self._pool.cancel(job.call, reason)
             if job.upload is not None:
                 job.upload.change.notify()
         for job in jobs:

@@ -14,7 +14,7 @@ _REFERENCE = "#/components/schemas/"
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
 _WHEN = {
     400: "The request is malformed, or the function does not accept it.",
-    403: "The path lies outside of the folders the node may use (--files-under).",
+    403: "The path lies outside of the folders the node may use (--files-under), or the URL is not allowed (--urls).",
     404: "No such record, page or function.",
     408: "The request stopped arriving.",
     409: "No configuration is active, or the one named was stopped.",
@@ -52,7 +52,7 @@ _TEXT_FIELDS: dict[str, Any] = {
     "source": {
         "type": "string",
         "description": "Instead of `datafile`: absolute path or file:// URL of a file on the node's machine, or of a"
-        " folder if the function takes one (--files-under).",
+        " folder if the function takes one (--files-under); or an https, s3 or gs URL that the node reads (--urls).",
     },
     "folder": {
         "type": "string",
@@ -61,7 +61,8 @@ _TEXT_FIELDS: dict[str, Any] = {
     },
     "target": {
         "type": "string",
-        "description": "Write the output there instead of keeping it: absolute path or file:// URL (--files-under).",
+        "description": "Write the output there instead of keeping it: absolute path or file:// URL (--files-under),"
+        " or an https (one PUT), s3 or gs URL (--urls).",
     },
 }
 

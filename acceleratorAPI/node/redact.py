@@ -1,10 +1,12 @@
-"""Secrets out of what is stored, answered and logged. Names decide, and the shape of cloud access-key ids."""
+"""Secrets out of what is stored, answered and logged. Names decide, and the shape of access-key ids and signed URLs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from acceleratorAPI.remote.names import without_secrets
 
 MASK = "***"
 
@@ -25,7 +27,7 @@ def masked(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [masked(item, name) for item in value]
     if isinstance(value, str):
-        return _ACCESS_KEY_ID.sub(MASK, value)
+        return _ACCESS_KEY_ID.sub(MASK, without_secrets(value))
     return value
 
 
@@ -33,7 +35,7 @@ def scrubbed(text: str, values: Mapping[str, Any]) -> str:
     """``text`` without the secrets that ``values`` holds."""
     for secret in sorted(set(_secrets(values)), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return _ACCESS_KEY_ID.sub(MASK, text)
+    return _ACCESS_KEY_ID.sub(MASK, without_secrets(text))
 
 
 def shown(text: str) -> str:

@@ -17,9 +17,10 @@ import uvicorn
 
 from acceleratorAPI.errors import ConfigurationError, InputError, nearest
 from acceleratorAPI.functions import registry
-from acceleratorAPI.node import logs, tracing
+from acceleratorAPI.node import logs, ssrf, tracing
 from acceleratorAPI.node.access import Access
 from acceleratorAPI.node.app import build
+from acceleratorAPI.node.courier import Couriers
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
@@ -75,6 +76,7 @@ class _Node:
         if settings.accelerator is not None and settings.accelerator not in registry.installed():
             hint = nearest(settings.accelerator, registry.installed())
             raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
+        policy = ssrf.policy(settings.urls, settings.urls_under, settings.urls_allow_address)
         token = state.token(settings.token_file) if settings.auth == "token" else None
         listener = _listen(settings.host, settings.port)
         url = _url(settings.host, listener)
@@ -85,7 +87,8 @@ class _Node:
         observer = Observer(tracing.from_environment())
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)
         urls = Urls(settings.public_url, url)
-        service = Service(settings, database, spool, uploads, engine, self._lease, urls, self._pool, observer)
+        couriers = Couriers(policy, spool)
+        service = Service(settings, database, spool, uploads, couriers, engine, self._lease, urls, self._pool, observer)
         guard = Guard(build(service), token, urls.public_host)
         config = uvicorn.Config(
             Access(guard, observer, log_requests=settings.access_log),

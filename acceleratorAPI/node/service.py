@@ -7,6 +7,7 @@ from functools import cached_property
 
 from acceleratorAPI.errors import ParameterError
 from acceleratorAPI.functions import registry
+from acceleratorAPI.node.courier import Couriers
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.lease import LeaseWatch
@@ -27,6 +28,7 @@ class Service:
     database: Database
     spool: Spool
     uploads: Uploads
+    couriers: Couriers
     engine: Engine
     lease: LeaseWatch
     urls: Urls

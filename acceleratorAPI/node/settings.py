@@ -50,6 +50,9 @@ class Settings:
         owner: a process id; when that process is gone, the node ends.
         at_end: whether the state folder goes (``terminate``) or stays (``stop``) when the owner is gone.
         files_under: folders whose files a request may have read and written in place.
+        urls: schemes of URLs that the node itself opens for requests; none by default.
+        urls_under: origins and buckets in which these must lie; empty for anywhere.
+        urls_allow_address: networks they may lead to although they are not public.
         slots: how many jobs run at the same time.
         threads: how many cores one job may use.
         queue: how many jobs may wait.
@@ -75,6 +78,9 @@ class Settings:
     owner: int | None = None
     at_end: Literal["terminate", "stop"] = "terminate"
     files_under: tuple[Path, ...] = ()
+    urls: tuple[str, ...] = ()
+    urls_under: tuple[str, ...] = ()
+    urls_allow_address: tuple[str, ...] = ()
     slots: int = 0
     threads: int = 0
     queue: int = 64

@@ -10,6 +10,7 @@ from typing import Any
 from acceleratorAPI.errors import InputError
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import check_parameters
+from acceleratorAPI.node.courier import Ends
 from acceleratorAPI.node.engine import Once
 from acceleratorAPI.node.places import SourcePlace, source_place, target_place
 from acceleratorAPI.node.redact import masked, scrubbed
@@ -18,6 +19,7 @@ from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.uploads import Upload
 from acceleratorAPI.node.urls import configuration_id
 from acceleratorAPI.protocol.cards import Card
+from acceleratorAPI.remote.names import is_url, shown
 
 
 @dataclass
@@ -70,18 +72,22 @@ async def submit(service: Service, wanted: Wanted) -> JobRow:
             f"env.accelerator = {wanted.accelerator!r}, but configuration {configuration.id} is of"
             f" {configuration.accelerator!r}: configure {wanted.accelerator!r} first"
         )
-    source = _source(service, wanted, card)
-    target = _target(service, wanted, card, source)
+    ends = service.couriers.ends(_remote(wanted.source), _remote(wanted.target))
+    source = _source(service, wanted, card, ends)
+    target = _target(service, wanted, card, source, ends)
     check_parameters_scrubbed(kind.process_parameters, wanted.parameters, card.name)
     stored = masked(wanted.parameters)
     sent = wanted.upload.row.id if wanted.upload is not None else wanted.spooled
+    if ends.source is not None:
+        sent, wanted.name = service.spool.new_name(), shown(str(ends.source))
     row = JobRow(
         configuration=configuration.id,
         accelerator=configuration.accelerator,
         created=now(),
         parameters=wanted.echo,
         function_parameters=json.dumps(stored),
-        masked=stored != wanted.parameters,
+        # The URLs of a job may be signed, so they are not kept either.
+        masked=stored != wanted.parameters or ends != Ends(),
         source=source.path if source is not None else None,
         target=target,
         folder=source.is_folder if source is not None else wanted.folder,
@@ -90,7 +96,13 @@ async def submit(service: Service, wanted: Wanted) -> JobRow:
         input_bytes=_size(wanted, source),
         output=service.spool.new_name() if target is None and card.output != "none" else None,
     )
-    return await engine.submit(row, wanted.parameters, wanted.upload, wanted.once)
+    courier = service.couriers.courier(ends)
+    return await engine.submit(row, wanted.parameters, wanted.upload, wanted.once, courier)
+
+
+def _remote(text: str) -> str | None:
+    """``text`` when it names a file of another machine."""
+    return text if is_url(text) and not text.lower().startswith("file:") else None
 
 
 def check_need(field_name: str, need: str, given: bool, card: Card, request: str) -> None:
@@ -117,26 +129,31 @@ def check_parameters_scrubbed(model: Any, values: dict[str, Any], function: str)
         raise type(error)(scrubbed(str(error), values)) from None
 
 
-def _source(service: Service, wanted: Wanted, card: Card) -> SourcePlace | None:
+def _source(service: Service, wanted: Wanted, card: Card, ends: Ends) -> SourcePlace | None:
     """The input on the node's machine, if it is there; every way an input can come is checked."""
     sent = wanted.spooled is not None or wanted.upload is not None
     if wanted.source and sent:
         raise InputError("both datafile and source were sent; send one of them")
     roots = service.settings.files_under
-    source = source_place(wanted.source, roots, folder=card.folder) if wanted.source else None
+    source = None
+    if wanted.source and ends.source is None:
+        source = source_place(wanted.source, roots, folder=card.folder)
     if wanted.folder and not card.folder:
         raise InputError(f"folder: {card.name} takes no folder")
+    sent = sent or ends.source is not None
     if wanted.folder and not (sent or (source is not None and source.is_folder)):
         raise InputError("folder: send the folder as a tar file, or name it as source")
     check_need("datafile", card.input, source is not None or sent, card, "POST process")
     return source
 
 
-def _target(service: Service, wanted: Wanted, card: Card, source: SourcePlace | None) -> str | None:
+def _target(service: Service, wanted: Wanted, card: Card, source: SourcePlace | None, ends: Ends) -> str | None:
     if not wanted.target:
         return None
     if card.output == "none":
         raise InputError(f"{card.name}: it gives no file, so it takes no target")
+    if ends.target is not None:
+        return None
     target = target_place(wanted.target, service.settings.files_under)
     if source is not None and source.is_folder and pathlib.Path(target).is_relative_to(source.path):
         raise InputError(f"target = {wanted.target!r} lies in the folder that is read: name another")

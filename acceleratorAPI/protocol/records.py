@@ -27,12 +27,23 @@ class ParametersResult(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a job is. ``bytes_total`` is the input's size, ``None`` when there is no input file."""
+    """How far a job is.
+
+    Attributes:
+        state: queued also means that the input is still fetched from its URL.
+        bytes_in: read by the function.
+        bytes_total: the input's size, ``None`` when there is no input file, or nobody knows yet.
+        bytes_out: written by the function.
+        bytes_fetched: of an input that the node reads from a URL; ``None`` for any other, and when the job has ended.
+        bytes_delivered: of an output that the node writes to a URL; the same.
+    """
 
     state: JobState
     bytes_in: int = 0
     bytes_total: int | None = None
     bytes_out: int = 0
+    bytes_fetched: int | None = None
+    bytes_delivered: int | None = None
 
 
 class ConfigurationRecord(BaseModel):
@@ -90,8 +101,8 @@ class JobRequest(BaseModel):
         configuration: url or id of a configuration; absent: the active one.
         parameters: of the function.
         upload: url or id of an upload, complete or not: the job begins with its first bytes.
-        source: instead, a file of the node's machine: absolute path or file:// URL.
-        target: where on the node's machine the output goes, instead of being kept for download.
+        source: instead, a file of the node's machine: absolute path or file:// URL; or a URL that the node reads.
+        target: where on the node's machine, or to which URL, the output goes, instead of being kept for download.
         folder: the input is a folder: as ``source``, or as an upload that is a tar of it.
         name: the user's name of the input.
     """

@@ -11,6 +11,7 @@ import sysconfig
 import time
 from dataclasses import replace
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANSWER_WITHIN_S = 180.0
 _END_GRACE_S = 10.0
 _DYING_S = 0.5
+# What a node needs to open the URLs of a scheme.
+_URL_PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
 
 
 class LocalProvider(Provider):
@@ -187,6 +190,8 @@ class LocalProvider(Provider):
             command += ["--max-output", str(max_output)]
         if self.configuration.get("general", "legacy_profiling"):
             command.append("--legacy-profiling")
+        if self.configuration.get("general", "node_opens_urls"):
+            command += ["--urls", ",".join(["https", *(s for s, p in _URL_PACKAGES.items() if find_spec(p))])]
         return command
 
 

@@ -154,6 +154,7 @@ class Nodes:
         self._folder = folder
         self.command = [sys.executable, "-m", "acceleratorAPI.node"]
         self._started: list[Node] = []
+        self.environment: dict[str, str] = {}
 
     def spawn(self, *options: str, state: Path | None = None, auth: bool = True) -> Node:
         number = len(self._started)
@@ -162,7 +163,7 @@ class Nodes:
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [*self.command, "--port", "0", "--state", str(state), *options],
-                env={**environment(), "HOME": str(self._folder)},
+                env={**environment(), "HOME": str(self._folder), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

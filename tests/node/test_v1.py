@@ -58,7 +58,8 @@ def test_profiling_is_the_kernels(node: Any, copier: Any) -> None:
     assert profiling["Total bytes transferred"] == "2.0 MB"
     assert not [name for name in profiling if "fpga" in name.lower()]
     assert job["progress"] == {
-        "state": "succeeded", "bytes_in": 1_000_000, "bytes_total": 1_000_000, "bytes_out": 1_000_000
+        "state": "succeeded", "bytes_in": 1_000_000, "bytes_total": 1_000_000, "bytes_out": 1_000_000,
+        "bytes_fetched": None, "bytes_delivered": None,
     }  # fmt: skip
 
 

@@ -26,6 +26,8 @@ Examples:
 
   acceleratorapi process axonerve_hyperfire in.txt out.txt --config-file corpus.csv
 
+  acceleratorapi process cast_gzip s3://bucket/big.tar s3://bucket/big.tar.gz
+
   tar c folder | acceleratorapi process cast_gzip - folder.tar.gz
 """
 
@@ -57,19 +59,25 @@ Values = Annotated[
 Conf = Annotated[str | None, typer.Option(metavar="FILE", help="Read this accelerator.conf.")]
 Provider = Annotated[str | None, typer.Option(help="Where the instance is made; default LOCAL, this machine.")]
 Address = Annotated[str | None, typer.Option(help="Use the instance at this address.")]
+NodeOpensUrls = Annotated[
+    bool | None, typer.Option("--node-opens-urls", help="The node, not this command, reads and writes URLs.")
+]
 
 
 def process(
     name: Annotated[str, typer.Argument(metavar="FUNCTION|NAME", help="A function, or a started accelerator.")],
     source: Annotated[
-        str | None, typer.Argument(metavar="IN", help="The input file or folder; - is standard input.")
+        str | None, typer.Argument(metavar="IN", help="The input file, folder or URL; - is standard input.")
     ] = None,
-    target: Annotated[str | None, typer.Argument(metavar="OUT", help="The output file; - is standard output.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="OUT", help="The output file or URL; - is standard output.")
+    ] = None,
     datafile: Datafile = None,
     values: Values = None,
     provider: Provider = None,
     instance_ip: Address = None,
     conf: Conf = None,
+    node_opens_urls: NodeOpensUrls = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +86,8 @@ def process(
     # An empty IN is none: for a function that reads nothing and gives a file.
     read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
-    with _ready(name, datafile, provider, instance_ip, conf) as accelerator, contextlib.ExitStack() as stack:
+    ready = _ready(name, datafile, provider, instance_ip, conf, node_opens_urls)
+    with ready as accelerator, contextlib.ExitStack() as stack:
         callback = stack.enter_context(progress.shown(quiet=quiet))
         result = accelerator.process(
             read_from,
@@ -101,6 +110,7 @@ def start(
     instance_id: Annotated[str | None, typer.Option(help="Use this instance; a stopped one is started again.")] = None,
     instance_ip: Address = None,
     conf: Conf = None,
+    node_opens_urls: NodeOpensUrls = None,
     as_json: AsJson = False,
 ) -> None:
     """Start an accelerator that stays until "acceleratorapi stop"."""
@@ -111,7 +121,12 @@ def start(
     name = name or accelerator
     remembered.check_free(name)
     held = Accelerator(
-        accelerator, config_file=conf, provider=provider, instance_id=instance_id, instance_ip=instance_ip
+        accelerator,
+        config_file=conf,
+        provider=provider,
+        instance_id=instance_id,
+        instance_ip=instance_ip,
+        node_opens_urls=node_opens_urls,
     )
     result = held.start(datafile, stop_mode=StopMode.KEEP, **parameters)
     setting = held.settings.get
@@ -180,7 +195,7 @@ def parse_parameters(values: list[str] | None) -> dict[str, Any]:
     return keywords(parameters, "-p")
 
 
-def _attach(entry: remembered.Remembered) -> Accelerator:
+def _attach(entry: remembered.Remembered, node_opens_urls: bool | None = None) -> Accelerator:
     """The accelerator of an earlier ``start``, on the same instance and configuration."""
     from acceleratorAPI.client.accelerator import Accelerator
     from acceleratorAPI.protocol.stop import StopMode
@@ -191,6 +206,7 @@ def _attach(entry: remembered.Remembered) -> Accelerator:
         provider=entry.provider,
         instance_id=entry.instance_id,
         instance_ip=None if entry.instance_id else entry.instance_ip,
+        node_opens_urls=node_opens_urls,
     )
     accelerator.start(stop_mode=StopMode.KEEP)
     return accelerator
@@ -198,7 +214,12 @@ def _attach(entry: remembered.Remembered) -> Accelerator:
 
 @contextlib.contextmanager
 def _ready(
-    name: str, datafile: str | None, provider: str | None, instance_ip: str | None, conf: str | None
+    name: str,
+    datafile: str | None,
+    provider: str | None,
+    instance_ip: str | None,
+    conf: str | None,
+    node_opens_urls: bool | None,
 ) -> Iterator[Accelerator]:
     """A started accelerator: the remembered one called ``name``, else one just for this command."""
     from acceleratorAPI.client.accelerator import Accelerator
@@ -207,9 +228,11 @@ def _ready(
     if entry is not None:
         if datafile is not None:
             raise StateError(f"{name!r} is configured already: stop it and start it with the other --config-file")
-        yield _attach(entry)
+        yield _attach(entry, node_opens_urls)
         return
-    with Accelerator(name, config_file=conf, provider=provider, instance_ip=instance_ip) as accelerator:
+    with Accelerator(
+        name, config_file=conf, provider=provider, instance_ip=instance_ip, node_opens_urls=node_opens_urls
+    ) as accelerator:
         accelerator.start(datafile)
         yield accelerator
 
