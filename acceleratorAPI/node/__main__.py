@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.node.limits import DEFAULTS, Limits
 from acceleratorAPI.node.settings import Settings, cores, default_state
 
 _EXAMPLES = """examples:
@@ -46,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
+    add("--connections", type=int, default=DEFAULTS.connections, metavar="N",
+        help="connections at the same time (%(default)s)")  # fmt: skip
+    add("--body-idle", type=float, default=DEFAULTS.body_idle_s, metavar="S",
+        help="seconds an upload may be silent (%(default)g)")  # fmt: skip
+    add("--body-rate", type=int, default=DEFAULTS.body_rate, metavar="N",
+        help="bytes a second an upload brings at least, on average; 0 for any (%(default)s)")  # fmt: skip
     add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
     add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
     return parser
@@ -58,11 +65,16 @@ def settings_of(argv: Sequence[str] | None = None) -> Settings:
         ConfigurationError: a value is not usable.
     """
     values = vars(_parser().parse_args(argv))
-    for name in ("slots", "threads"):
-        if values[name] < 1:
-            raise ConfigurationError(f"--{name} {values[name]}: use 1 or more")
+    for name, least in (("slots", 1), ("threads", 1), ("connections", 1), ("body_idle", 1), ("body_rate", 0)):
+        if not values[name] >= least:
+            raise ConfigurationError(f"--{name.replace('_', '-')} {values[name]}: use {least} or more")
     values["files_under"] = tuple(values["files_under"])
-    return Settings(**values)
+    limits = Limits(
+        connections=values.pop("connections"),
+        body_idle_s=values.pop("body_idle"),
+        body_rate=values.pop("body_rate"),
+    )
+    return Settings(**values, limits=limits)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from acceleratorAPI.errors import InputError
+from acceleratorAPI.node.bodies import chunks, parse_json, whole
 from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
 from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
@@ -20,7 +20,7 @@ from acceleratorAPI.node.spool import Spool, SpoolWriter
 FILE = "datafile"
 FIELDS = frozenset({"parameters", "configuration", "source", "target"})
 MAX_FIELD_BYTES = 1 << 20
-IDLE_S = 120.0
+_SEND_A_FORM = " when it has no file; send multipart/form-data"
 
 
 @dataclass
@@ -63,34 +63,12 @@ async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
                 spool.check_room(int(length))
             await _Multipart(request, form, spool, boundary_of(content_type)).read()
         elif kind in ("application/x-www-form-urlencoded", "application/json", ""):
-            _plain(kind, await _whole(request), form)
+            _plain(kind, await whole(request, MAX_FIELD_BYTES, _SEND_A_FORM), form)
         else:
             raise RequestError(415, f"Content-Type {kind!r}: send multipart/form-data (or JSON when there is no file)")
         yield form
     finally:
         spool.remove(form.keep())
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            raise RequestError(408, f"no byte of the request came for {IDLE_S:.0f} s") from None
-        if chunk is None:
-            return
-        yield chunk
-
-
-async def _whole(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in _chunks(request):
-        body += chunk
-        if len(body) > MAX_FIELD_BYTES:
-            raise RequestError(413, f"a body without a file may have {MAX_FIELD_BYTES} bytes; send multipart/form-data")
-    return bytes(body)
 
 
 def _plain(kind: str, body: bytes, form: Form) -> None:
@@ -100,7 +78,7 @@ def _plain(kind: str, body: bytes, form: Form) -> None:
     try:
         text = body.decode("utf-8")
         if kind == "application/json":
-            values: Any = json.loads(text)
+            values: Any = parse_json(text)
         else:
             values = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARTS))
     except ValueError as error:
@@ -129,7 +107,7 @@ class _Multipart:
 
     async def read(self) -> None:
         try:
-            async for chunk in _chunks(self._request):
+            async for chunk in chunks(self._request):
                 for event in self._reader.feed(chunk):
                     if isinstance(event, memoryview):
                         await self._data(event)

@@ -34,6 +34,11 @@ def problem(
     status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, app: App | None = None
 ) -> Response:
     """An error answer."""
+    return Response(problem_text(status, code, detail, app), status, headers, MEDIA_TYPE)
+
+
+def problem_text(status: int, code: str, detail: str, app: App | None = None) -> str:
+    """The body of an error answer."""
     body = Problem(
         title=http.HTTPStatus(status).phrase,
         status=status,
@@ -42,7 +47,7 @@ def problem(
         errorcode=code,
         parametersresult=ParametersResult(app=app or results.failed(detail)),
     )
-    return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
+    return body.model_dump_json()
 
 
 def problem_of(error: AcceleratorError) -> Response:
@@ -68,6 +73,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, AcceleratorError):
+            # The framework's word for whatever happens while it reads a body.
+            return problem_of(error.__cause__)
         if error.status_code == 404:
             return problem(404, NotFoundError.code, f"{request.url.path}: there is nothing here; see /docs")
         if error.status_code == 405:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Literal
 
@@ -18,10 +18,14 @@ import uvicorn
 from acceleratorAPI.errors import ConfigurationError, InputError, nearest
 from acceleratorAPI.functions import registry
 from acceleratorAPI.node.app import build
+from acceleratorAPI.node.bodies import BodyLimits
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
+from acceleratorAPI.node.headers import SecurityHeaders
+from acceleratorAPI.node.http_protocol import protocol
 from acceleratorAPI.node.lease import LeaseWatch
+from acceleratorAPI.node.limits import usable_connections
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
@@ -78,11 +82,12 @@ class _Node:
         engine = Engine(database, spool, self._pool, queue=settings.queue, legacy_profiling=settings.legacy_profiling)
         urls = Urls(settings.public_url, url)
         service = Service(settings, database, spool, engine, self._lease, urls)
-        guard = Guard(build(service), token, urls.public_host)
+        limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
+        guard = Guard(BodyLimits(build(service), limits), token, urls.public_host)
         config = uvicorn.Config(
-            guard,
+            SecurityHeaders(guard),
             loop="uvloop",
-            http="httptools",
+            http=protocol(limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -90,7 +95,6 @@ class _Node:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=_GRACE_S,
         )
         hooks = _Hooks(lambda: state.write_address(url, VERSION), self._end_now)

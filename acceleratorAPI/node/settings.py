@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from platformdirs import user_state_dir
 
 from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.node.limits import DEFAULTS, Limits
 
 
 def cores() -> int:
@@ -55,6 +56,7 @@ class Settings:
         queue: how many jobs may wait.
         public_url: how clients reach the node, for the URLs in its answers.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
+        limits: deadlines and sizes of requests and connections.
 
     Raises:
         ConfigurationError: a value is not usable.
@@ -74,6 +76,7 @@ class Settings:
     queue: int = 64
     public_url: str | None = None
     legacy_profiling: bool = False
+    limits: Limits = DEFAULTS
 
     def __post_init__(self) -> None:
         # Zero means "as many as fit this machine", decided here once.

@@ -29,6 +29,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANSWER_WITHIN_S = 180.0
 _END_GRACE_S = 10.0
 _DYING_S = 0.5
+_BODY_IDLE_S = 24 * 3600
 
 
 class LocalProvider(Provider):
@@ -177,6 +178,8 @@ class LocalProvider(Provider):
         command = [sys.executable, "-m", _NODE_MODULE, "--host", _LOOPBACK[0], "--port", "0"]
         command += ["--state", str(folder.path), "--accelerator", record.accelerator, "--files-under", "/"]
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
+        # Who may send here is the user, whose pipe may be slow or silent for long.
+        command += ["--body-idle", str(_BODY_IDLE_S), "--body-rate", "0"]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if self.configuration.get("general", "legacy_profiling"):
