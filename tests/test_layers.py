@@ -38,7 +38,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "drivers": set(),
     "functions": {"pydantic", "isal"},
     "node": {"fastapi", "starlette", "uvicorn", "httptools", "psutil", "pydantic", "platformdirs", "swagger_ui_bundle"},
-    "providers": {"pydantic", "psutil", "platformdirs"},
+    "providers": {"cryptography", "pydantic", "psutil", "platformdirs"},
     "client": {"pydantic", "urllib3"},
     "testing": {"pytest", "pydantic"},
     "acceleratorAPI": set(),

@@ -18,6 +18,8 @@ _EXAMPLES = """examples:
       a free port, no token, cast_gzip for clients that name no function
   python -m acceleratorAPI.node --host 0.0.0.0 --token-file /etc/node.token --public-url https://node.example.org
       behind a proxy that speaks TLS
+  python -m acceleratorAPI.node --host 0.0.0.0 --tls-cert tls-cert.pem --tls-key tls-key.pem
+      TLS by itself; "acceleratorapi node certificate" makes the two files
   python -m acceleratorAPI.node --owner $$ --files-under "$HOME/data"
       end with this shell; jobs may read and write files below ~/data in place
 
@@ -54,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--body-rate", type=int, default=DEFAULTS.body_rate, metavar="N",
         help="bytes a second an upload brings at least, on average; 0 for any (%(default)s)")  # fmt: skip
     add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
+    add("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
+    add("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
+    add("--tls-client-ca", type=Path, metavar="FILE", help="clients must show a certificate this PEM file vouches for")
+    add("--insecure", action="store_true", help="plain HTTP on --host is meant, though it is no loopback address")
     add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
     return parser
 

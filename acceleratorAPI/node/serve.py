@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import uvicorn
 
@@ -31,6 +33,7 @@ from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.state import StateFolder
+from acceleratorAPI.node.tls import server_context
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
 from acceleratorAPI.protocol.records import Lease
@@ -74,8 +77,11 @@ class _Node:
             hint = nearest(settings.accelerator, registry.installed())
             raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
         token = state.token(settings.token_file) if settings.auth == "token" else None
+        tls = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         listener = _listen(settings.host, settings.port)
-        url = _url(settings.host, listener)
+        url = _url("http" if tls is None else "https", settings.host, listener)
         self._pool = Pool(settings.slots, settings.threads)
         spool = Spool(state.spool)
         database = Database(state.database)
@@ -98,7 +104,7 @@ class _Node:
             timeout_graceful_shutdown=_GRACE_S,
         )
         hooks = _Hooks(lambda: state.write_address(url, VERSION), self._end_now)
-        server = _Server(config, self._pool, engine, hooks)
+        server = _Server(config, self._pool, engine, hooks, _Tls(tls, limits.head_s))
         log.info("listening on %s, state in %s", url, state.folder)
         try:
             server.run([listener])
@@ -143,19 +149,41 @@ class _Hooks:
     at_once: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class _Tls:
+    """What the listener speaks TLS with, if it does, and how long a handshake may take."""
+
+    context: ssl.SSLContext | None
+    handshake_s: float
+
+
 class _Server(uvicorn.Server):
     """uvicorn with this node's beginning, and an end that cancels jobs first and exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, pool: Pool, engine: Engine, hooks: _Hooks) -> None:
+    def __init__(self, config: uvicorn.Config, pool: Pool, engine: Engine, hooks: _Hooks, tls: _Tls) -> None:
         super().__init__(config)
         self._pool, self._engine = pool, engine
-        self._hooks = hooks
+        self._hooks, self._tls = hooks, tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._engine.restore()
-        await super().startup(sockets)
+        # As uvicorn would, but that gives a handshake a minute.
+        loop, tls = asyncio.get_running_loop(), self._tls
+        deadline_s = tls.handshake_s if tls.context is not None else None
+        self.servers = [
+            await loop.create_server(
+                self._connection, sock=sock, ssl=tls.context, backlog=_BACKLOG, ssl_handshake_timeout=deadline_s
+            )
+            for sock in sockets or ()
+        ]
+        self.started = True
         self._pool.start()
         self._hooks.listening()
+
+    def _connection(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        connection: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state={})
+        return connection
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -191,11 +219,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _url(scheme: str, host: str, listener: socket.socket) -> str:
     """Where the node can be reached from its own machine."""
     port = listener.getsockname()[1]
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
 
 
 class _OneLine(logging.Formatter):

@@ -55,6 +55,10 @@ class Settings:
         threads: how many cores one job may use.
         queue: how many jobs may wait.
         public_url: how clients reach the node, for the URLs in its answers.
+        tls_cert: PEM file of the certificate it speaks TLS with.
+        tls_key: PEM file of that certificate's key.
+        tls_client_ca: PEM file of who vouches for the clients' certificates, which they must then show.
+        insecure: plain HTTP on a network is meant.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
         limits: deadlines and sizes of requests and connections.
 
@@ -75,6 +79,10 @@ class Settings:
     threads: int = 0
     queue: int = 64
     public_url: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    insecure: bool = False
     legacy_profiling: bool = False
     limits: Limits = DEFAULTS
 
@@ -94,6 +102,7 @@ class Settings:
                 " use --auth token, or --host 127.0.0.1"
             )
         self._check_public_url()
+        self._check_tls()
         self._check_roots()
 
     def _check_public_url(self) -> None:
@@ -103,6 +112,18 @@ class Settings:
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
             raise ConfigurationError(f"--public-url {self.public_url!r}: use http(s)://name[:port][/path]")
         object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+
+    def _check_tls(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("--tls-cert and --tls-key go together: name both, or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigurationError("--tls-client-ca needs --tls-cert and --tls-key")
+        behind_proxy = (self.public_url or "").startswith("https://")
+        if not (is_loopback(self.host) or self.tls_cert or behind_proxy or self.insecure):
+            raise ConfigurationError(
+                f"--host {self.host} without TLS: anybody on the way could read token and files; use --tls-cert and"
+                " --tls-key, or --public-url https://... of a proxy that speaks TLS, or say --insecure"
+            )
 
     def _check_roots(self) -> None:
         roots = []

@@ -92,7 +92,19 @@ class StateFolder:
         """Remove all a node and its provider keep here, and the folder when nothing else is in it."""
         shutil.rmtree(self.spool, ignore_errors=True)
         # By name, never the whole tree: --state may name a folder that has other things in it. The lock goes last.
-        names = ("node.json", "token", "node.db", "node.db-wal", "node.db-shm", "instance.json", "node.log", "lock")
+        names = (
+            "node.json",
+            "token",
+            "node.db",
+            "node.db-wal",
+            "node.db-shm",
+            "instance.json",
+            "node.log",
+            "tls-cert.pem",
+            "tls-key.pem",
+            "tokens.json",
+            "lock",
+        )
         for name in names:
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ from acceleratorAPI.errors import FunctionUnknownError, InstanceError, InstanceN
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.providers import processes
 from acceleratorAPI.providers.base import Instance, InstanceSpec, Provider, Status
+from acceleratorAPI.providers.certificates import CERTIFICATE, KEY, make_certificate
 from acceleratorAPI.providers.local_state import Folders, InstanceFolder, Record
 from acceleratorAPI.providers.processes import ProcessId
 
@@ -38,7 +40,7 @@ class LocalProvider(Provider):
     name = "LOCAL"
 
     def __init__(self, configuration: Configuration) -> None:
-        """Take ``[general] state_dir``, ``slots`` and ``legacy_profiling``."""
+        """Take ``[general] state_dir``, ``slots``, ``tls`` and ``legacy_profiling``."""
         super().__init__(configuration)
         self._folders = Folders(state_folder(configuration) / "instances")
 
@@ -51,6 +53,8 @@ class LocalProvider(Provider):
             raise InstanceError(f"cannot make an instance for process {spec.owner_pid}: it has ended")
         folder, record = self._folders.make(spec.accelerator, maker)
         try:
+            if self.configuration.get("general", "tls"):
+                make_certificate().write(folder.path)
             return self._run(folder, record, spec.owner_pid)
         except BaseException:
             folder.remove()
@@ -135,6 +139,7 @@ class LocalProvider(Provider):
             stop_mode=record.stop_mode,
             shares_files=True,
             token=folder.token(),
+            fingerprint=folder.fingerprint(),
         )
 
     def _run(self, folder: InstanceFolder, record: Record, owner_pid: int) -> Instance:
@@ -180,6 +185,8 @@ class LocalProvider(Provider):
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
         # Who may send here is the user, whose pipe may be slow or silent for long.
         command += ["--body-idle", str(_BODY_IDLE_S), "--body-rate", "0"]
+        if folder.fingerprint():
+            command += ["--tls-cert", str(folder.path / CERTIFICATE), "--tls-key", str(folder.path / KEY)]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if self.configuration.get("general", "legacy_profiling"):
@@ -211,7 +218,7 @@ def _wait_until_it_answers(child: subprocess.Popen[bytes], folder: InstanceFolde
         code = child.poll()
         if code is not None:
             raise InstanceError(f"the node of {record.id} ended at its start (exit code {code}): {folder.log_end()}")
-        if (url := folder.node_url(record.node)) and _answers(url):
+        if (url := folder.node_url(record.node)) and _answers(url, folder.fingerprint()):
             return
         if time.monotonic() > deadline:
             raise InstanceError(f"the node of {record.id} does not answer: {folder.log_end()}")
@@ -219,9 +226,13 @@ def _wait_until_it_answers(child: subprocess.Popen[bytes], folder: InstanceFolde
         pause_s = min(pause_s * 1.2, 0.1)
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, fingerprint: str) -> bool:
     host, port = _host_port(url)
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    if fingerprint:
+        # Nothing secret is sent; the client that sends some checks the fingerprint again.
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=5, context=_any_tls())
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/")
         return connection.getresponse().status < 500
@@ -229,6 +240,12 @@ def _answers(url: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _any_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _end(node: ProcessId) -> None:

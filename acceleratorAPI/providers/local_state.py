@@ -18,6 +18,7 @@ from acceleratorAPI.errors import InstanceNotFoundError, nearest
 from acceleratorAPI.files import access_error, replacing
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.providers import processes
+from acceleratorAPI.providers.certificates import CERTIFICATE, fingerprint_of
 from acceleratorAPI.providers.processes import ProcessId
 
 # A folder still being made or removed has a name with this first; older ones were left by a killed process.
@@ -93,6 +94,13 @@ class InstanceFolder:
         """What opens the node."""
         try:
             return (self.path / "token").read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return ""
+
+    def fingerprint(self) -> str:
+        """Of the node's certificate; empty when it does not speak TLS."""
+        try:
+            return fingerprint_of((self.path / CERTIFICATE).read_text(encoding="ascii"))
         except FileNotFoundError:
             return ""
 
