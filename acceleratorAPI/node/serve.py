@@ -76,7 +76,7 @@ class _Node:
         if settings.accelerator is not None and settings.accelerator not in registry.installed():
             hint = nearest(settings.accelerator, registry.installed())
             raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
-        token = state.token(settings.token_file) if settings.auth == "token" else None
+        tokens = state.tokens(settings.token_file) if settings.auth == "token" else None
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
@@ -89,7 +89,7 @@ class _Node:
         urls = Urls(settings.public_url, url)
         service = Service(settings, database, spool, engine, self._lease, urls)
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
-        guard = Guard(BodyLimits(build(service), limits), token, urls.public_host)
+        guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
         config = uvicorn.Config(
             SecurityHeaders(guard),
             loop="uvloop",

@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
-from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.errors import ConfigurationError, FileAccessError, StateError
 from acceleratorAPI.files import replacing
+from acceleratorAPI.node.tokens import TokenFile, Tokens
 
 
 class StateFolder:
@@ -55,12 +56,24 @@ class StateFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def token(self, token_file: Path | None) -> str:
-        """The token of ``token_file``, or the folder's own, made at the first time.
+    def tokens(self, token_file: Path | None) -> Tokens:
+        """Those of the folder, and the one of ``token_file``.
+
+        A folder that has none, where none is given, gets one: in clear in the file ``token``, for its owner to read.
 
         Raises:
-            ConfigurationError: the file cannot be read or is empty.
+            ConfigurationError: a file cannot be read, is damaged or empty.
         """
+        file = TokenFile(self.folder)
+        try:
+            known = any(record.revoked is None for record in file.read())
+            if token_file is None and known and not (self.folder / "token").exists():
+                return Tokens(file, None)
+            return Tokens(file, self._token(token_file))
+        except (StateError, FileAccessError) as error:
+            raise ConfigurationError(str(error)) from error
+
+    def _token(self, token_file: Path | None) -> str:
         path = token_file or self.folder / "token"
         if token_file is None and not path.exists():
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)

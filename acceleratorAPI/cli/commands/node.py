@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from acceleratorAPI.cli.commands import token
+
 app = typer.Typer(help="Serve accelerated functions over the REST API.", no_args_is_help=True)
+app.add_typer(token.app, name="token")
 
 EXAMPLES = """
 Examples:
