@@ -27,6 +27,10 @@ exit codes: 0 ended as asked, 2 a setting cannot be used
 """
 
 
+# Less and Python does not come up.
+_LEAST_MEMORY_BYTES = 256 << 20
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m acceleratorAPI.node",
@@ -46,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         help="when the owner is gone: remove the state folder, or keep it (%(default)s)")  # fmt: skip
     add("--files-under", type=Path, metavar="DIR", action="append", default=[],
         help="jobs may read and write files below DIR in place; may be repeated")  # fmt: skip
+    add("--sandbox", choices=("auto", "off", "require"), default="auto",
+        help="no network and no other files for functions, where the kernel can; or insist (%(default)s)")  # fmt: skip
+    add("--sandbox-allow", type=Path, metavar="PATH", action="append", default=[],
+        help="a file, folder or device that functions may use besides; may be repeated")  # fmt: skip
+    add("--worker-memory", type=int, metavar="BYTES", help="address space of a worker process (no limit)")
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
@@ -74,7 +83,10 @@ def settings_of(argv: Sequence[str] | None = None) -> Settings:
     for name, least in (("slots", 1), ("threads", 1), ("connections", 1), ("body_idle", 1), ("body_rate", 0)):
         if not values[name] >= least:
             raise ConfigurationError(f"--{name.replace('_', '-')} {values[name]}: use {least} or more")
-    values["files_under"] = tuple(values["files_under"])
+    if values["worker_memory"] is not None and values["worker_memory"] < _LEAST_MEMORY_BYTES:
+        raise ConfigurationError(f"--worker-memory {values['worker_memory']}: use {_LEAST_MEMORY_BYTES} or more")
+    for name in ("files_under", "sandbox_allow"):
+        values[name] = tuple(values[name])
     limits = Limits(
         connections=values.pop("connections"),
         body_idle_s=values.pop("body_idle"),

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from acceleratorAPI.errors import (
@@ -21,6 +22,7 @@ from acceleratorAPI.errors import (
     error_from_code,
 )
 from acceleratorAPI.node.commands import Command, Configure, encode
+from acceleratorAPI.node.sandbox import Sandbox
 from acceleratorAPI.node.worker import KEPT_CONFIGURATIONS
 
 log = logging.getLogger(__name__)
@@ -48,9 +50,11 @@ class Call:
 class Slot:
     """A place for one job: a worker process, started again when it dies."""
 
-    def __init__(self, number: int, threads: int) -> None:
+    def __init__(self, number: int, threads: int, sandbox: Sandbox) -> None:
         self.number = number
         self._threads = threads
+        self._sandbox = sandbox
+        self.protections: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -92,6 +96,7 @@ class Slot:
                     "acceleratorAPI.node.worker",
                     str(theirs.fileno()),
                     str(self._threads),
+                    json.dumps(asdict(self._sandbox)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sys.stderr,
                     pass_fds=[theirs.fileno()],
@@ -101,8 +106,10 @@ class Slot:
             if self._retired.is_set():
                 self.kill()
             self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
-            if (await self._receive()).get("event") != "ready":
+            ready = await self._receive()
+            if ready.get("event") != "ready":
                 raise WorkerCrashedError(await self._cause())
+            self.protections = ready["protections"]
 
     async def perform(self, call: Call) -> dict[str, Any]:
         """Send the command and follow it to its end.
@@ -190,8 +197,10 @@ class Slot:
 class Pool:
     """The slots, and the calls that wait for one. A call goes where its configuration is already in memory."""
 
-    def __init__(self, slots: int, threads: int) -> None:
-        self.slots = [Slot(number, threads) for number in range(slots)]
+    def __init__(self, slots: int, threads: int, sandbox: Sandbox | None = None) -> None:
+        self.slots = [Slot(number, threads, sandbox or Sandbox()) for number in range(slots)]
+        # Of the workers, in words; known when the first one is ready.
+        self.protections: list[str] = []
         self._idle = list(self.slots)
         self._waiting: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -288,6 +297,9 @@ class Pool:
         try:
             if not self._closed:
                 await slot.start()
+                if slot.protections != self.protections:
+                    self.protections = slot.protections
+                    log.info("workers are protected by: %s", ", ".join(self.protections))
         except (WorkerCrashedError, OSError) as error:
             # The next call tries again and reports it.
             if not self._closed:

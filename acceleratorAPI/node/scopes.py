@@ -28,6 +28,8 @@ _RULES: tuple[tuple[str, str, Need], ...] = (
     ("GET", paths.FUNCTIONS, "read"),
     ("GET", paths.LEASE, "read"),
     ("PUT", paths.LEASE, "admin"),
+    ("GET", "/v2/node|/metrics", "read"),
+    ("GET", "/web/[^/]+", OPEN),
     ("GET", "/v2/(files|jobs)(/.*)?", "read"),
     ("OPTIONS", "/v2/files(/.*)?", OPEN),
     ("POST|PUT|PATCH|DELETE", "/v2/(files|jobs)(/.*)?", "process"),

@@ -29,6 +29,7 @@ from acceleratorAPI.node.http_protocol import protocol
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.limits import usable_connections
 from acceleratorAPI.node.pool import Pool
+from acceleratorAPI.node.sandbox import Sandbox, check_required
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
@@ -77,13 +78,21 @@ class _Node:
             hint = nearest(settings.accelerator, registry.installed())
             raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
         tokens = state.tokens(settings.token_file) if settings.auth == "token" else None
+        spool = Spool(state.spool)
+        sandbox = Sandbox(
+            settings.sandbox,
+            tuple(map(str, (*state.workplaces(), *settings.files_under, *settings.sandbox_allow))),
+            str(state.temporary),
+            settings.worker_memory,
+        )
+        if sandbox.mode == "require":
+            check_required(sandbox)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         listener = _listen(settings.host, settings.port)
         url = _url("http" if tls is None else "https", settings.host, listener)
-        self._pool = Pool(settings.slots, settings.threads)
-        spool = Spool(state.spool)
+        self._pool = Pool(settings.slots, settings.threads, sandbox)
         database = Database(state.database)
         engine = Engine(database, spool, self._pool, queue=settings.queue, legacy_profiling=settings.legacy_profiling)
         urls = Urls(settings.public_url, url)

@@ -13,6 +13,7 @@ from platformdirs import user_state_dir
 
 from acceleratorAPI.errors import ConfigurationError
 from acceleratorAPI.node.limits import DEFAULTS, Limits
+from acceleratorAPI.node.sandbox import Mode
 
 
 def cores() -> int:
@@ -60,6 +61,9 @@ class Settings:
         tls_client_ca: PEM file of who vouches for the clients' certificates, which they must then show.
         insecure: plain HTTP on a network is meant.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
+        sandbox: whether workers give up network and files: where they can, not at all, or all of it or no start.
+        sandbox_allow: files and folders (models, devices) a function may use besides.
+        worker_memory: bytes of address space a worker may have; ``None`` for no limit.
         limits: deadlines and sizes of requests and connections.
 
     Raises:
@@ -84,6 +88,9 @@ class Settings:
     tls_client_ca: Path | None = None
     insecure: bool = False
     legacy_profiling: bool = False
+    sandbox: Mode = "auto"
+    sandbox_allow: tuple[Path, ...] = ()
+    worker_memory: int | None = None
     limits: Limits = DEFAULTS
 
     def __post_init__(self) -> None:

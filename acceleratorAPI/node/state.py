@@ -28,6 +28,7 @@ class StateFolder:
         self.folder = folder
         self.database = folder / "node.db"
         self.spool = folder / "spool"
+        self.temporary = folder / "tmp"
         self._address = folder / "node.json"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,6 +90,14 @@ class StateFolder:
             raise ConfigurationError(f"the token file {str(path)!r} is empty; write a token in it, or remove it")
         return token
 
+    def workplaces(self) -> list[Path]:
+        """The folders whose files workers make: spool, scratch and temporary ones, the last one emptied."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        places = [self.spool, self.folder / "scratch", self.temporary]
+        for place in places:
+            place.mkdir(mode=0o700, exist_ok=True)
+        return places
+
     def write_address(self, url: str, version: str) -> None:
         """Tell the world of this machine that the node listens at ``url``."""
         process = psutil.Process()
@@ -103,7 +112,8 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove all a node and its provider keep here, and the folder when nothing else is in it."""
-        shutil.rmtree(self.spool, ignore_errors=True)
+        for place in (self.spool, self.temporary, self.folder / "scratch"):
+            shutil.rmtree(place, ignore_errors=True)
         # By name, never the whole tree: --state may name a folder that has other things in it. The lock goes last.
         names = (
             "node.json",

@@ -1,6 +1,6 @@
 """A worker process: configures functions and runs one job at a time. It ends when its node does.
 
-Started by the node as ``python -m acceleratorAPI.node.worker FD``; imports nothing of the HTTP service.
+Started by the node as ``python -m acceleratorAPI.node.worker FD THREADS SANDBOX``; imports nothing of the HTTP service.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from acceleratorAPI.errors import AcceleratorError, FunctionFailedError
+from acceleratorAPI.errors import AcceleratorError, ConfigurationError, FunctionFailedError
 from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, check_parameters
 from acceleratorAPI.node.commands import Command, Configure, Process, decode
 from acceleratorAPI.node.disk import disk_error
 from acceleratorAPI.node.redact import scrubbed
+from acceleratorAPI.node.sandbox import Sandbox, enter
 
 KEPT_CONFIGURATIONS = 4
 PROGRESS_INTERVAL_S = 0.2
@@ -120,9 +121,9 @@ class Worker:
         self._threads = threads
         self._configured: OrderedDict[str, Function[Any, Any]] = OrderedDict()
 
-    def run(self) -> None:
-        """Never returns: the process ends with its node."""
-        self._link.send("ready")
+    def run(self, protections: list[str]) -> None:
+        """Tell of the ``protections`` in force, then work; never returns: the process ends with its node."""
+        self._link.send("ready", protections=protections)
         while True:
             command = self._link.commands.get()
             self._link.send("started")
@@ -203,11 +204,17 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """``argv``: the number of the inherited socket, and how many threads one job may use."""
+    """``argv``: the number of the inherited socket, how many threads one job may use, and the sandbox as JSON."""
     # Ctrl-C goes to the terminal's whole group; what becomes of jobs is the node's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # First of all: what a function's import or a second thread begins is under it.
+    try:
+        protections = enter(Sandbox(**json.loads(sys.argv[3])))
+    except ConfigurationError as error:
+        sys.exit(f"acceleratorAPI.node.worker: {error}")
+    # A change of user namespace would undo it.
     _die_with_parent()
-    Worker(Link(int(sys.argv[1])), int(sys.argv[2])).run()
+    Worker(Link(int(sys.argv[1])), int(sys.argv[2])).run(protections)
 
 
 if __name__ == "__main__":
