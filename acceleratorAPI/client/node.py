@@ -98,7 +98,7 @@ class NodeClient:
         self.url = url.rstrip("/")
         self._diagnose = diagnose or (lambda: "")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._pool, self._pid = _new_pool(self._trust), os.getpid()
+        self._pool, self._pid = _new_pool(self.url, self._trust), os.getpid()
 
     def __repr__(self) -> str:
         return f"NodeClient({self.url!r})"
@@ -221,14 +221,14 @@ class NodeClient:
         """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
         tries = READ_TRIES if method in ("GET", "DELETE") else 1
         url = path if "://" in path else self.url + path
-        # Whatever URL an answer names: the token is for this node alone.
-        own = self._headers if _origin(url) == _origin(self.url) else {}
         if self._pid != os.getpid():
             # A forked child must not talk on its parent's connections.
-            self._pool, self._pid = _new_pool(self._trust), os.getpid()
+            self._pool, self._pid = _new_pool(self.url, self._trust), os.getpid()
         for attempt in range(1, tries + 1):
             try:
                 with self._translated():
+                    # Whatever URL an answer names: the token is for this node alone.
+                    own = self._headers if _origin(url) == _origin(self.url) else {}
                     answer = self._pool.request(
                         method, url, body=body, headers={**own, **(headers or {})}, preload_content=False
                     )
@@ -279,7 +279,7 @@ def _origin(url: str) -> tuple[str | None, str | None, int | None]:
     return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
 
 
-def _new_pool(trust: Trust) -> urllib3.PoolManager:
+def _new_pool(url: str, trust: Trust) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=CONNECT_S, read=IDLE_S)
     pool = urllib3.PoolManager(
         num_pools=2,
@@ -288,7 +288,8 @@ def _new_pool(trust: Trust) -> urllib3.PoolManager:
         timeout=timeout,
         retries=False,
         blocksize=CHUNK_BYTES,
-        ssl_context=trust.context(),
+        # Reading the authorities' certificates takes a while, which a node on loopback need not cost.
+        ssl_context=trust.context() if url.lower().startswith("https:") else None,
     )
 
     # Not a keyword of the manager, which would make plain connections with it, too.

@@ -146,7 +146,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._stop_waiting()
         if len(self.pipeline) >= self.limits.pipelined:
             raise _Refused(400, f"more than {self.limits.pipelined} requests wait for the answer to the first")
+        waiting = len(self.pipeline)
         super().on_headers_complete()
+        if len(self.pipeline) == waiting:
+            self._answered = self.cycle
 
     def _check_head(self) -> None:
         """Refuse what another reader of the same bytes might understand differently.
@@ -184,17 +187,15 @@ class StrictProtocol(HttpToolsProtocol):
     # Answers.
 
     @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answered = cycle
-        super()._start_asgi_task(cycle, app)
-
-    @override
     def on_response_complete(self) -> None:
+        following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         self._unset_keepalive_if_required()
-        if self.transport.is_closing() or (self._answered is not None and not self._answered.response_complete):
+        if self.transport.is_closing():
             return
-        if self._deaf:
+        if following is not None:
+            self._answered = following
+        elif self._deaf:
             self.transport.close()
         elif self._in_body:
             self._set_timer(self.limits.unread_s)

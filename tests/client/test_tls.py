@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,3 +203,25 @@ def test_a_node_by_its_address_and_fingerprint(
     monkeypatch.setenv("ACCELERATOR_NODE_FINGERPRINT", "0" * 64)
     with pytest.raises(NodeError, match="node_fingerprint"):
         Accelerator("cast_gzip", instance_ip=url).start()
+
+
+def test_the_token_goes_to_its_node_alone() -> None:
+    """A node that names another machine's URL in an answer does not make the client tell it the token."""
+    heads: list[bytes] = []
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            heads.append(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        for own, asked in ((port, f"http://127.0.0.1:{port}/x"), (9, f"http://127.0.0.1:{port}/x")):
+            thread = threading.Thread(target=answer, args=(listener,))
+            thread.start()
+            with NodeClient(f"http://127.0.0.1:{own}", "canary").result(asked) as stream:
+                stream.read()
+            thread.join()
+    assert b"canary" in heads[0]
+    assert b"canary" not in heads[1]
