@@ -25,6 +25,7 @@ PREFIX = "ACCELERATOR_"
 
 Kind = Literal["text", "secret", "flag", "count", "path", "stop mode", "JSON"]
 
+_LONGEST_COUNT = 18  # digits
 _FLAGS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
 
 
@@ -57,6 +58,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "general", "legacy_profiling", "flag", "no", "Also give the CPU's figures under the historical FPGA names."
     ),
+    Setting("general", "max_output", "count", "", "Most bytes a job of a LOCAL node may give; no limit when empty."),
     Setting("general", "node_token", "secret", "", "Bearer token of a node that is reached by its address alone."),
     Setting(
         "general",
@@ -259,12 +261,14 @@ def _read(setting: Setting, value: Any, source: str) -> Any:
     if setting.kind == "JSON":
         return function_parameters(value, where)
     text = str(value).strip()
+    if "\0" in text:
+        raise ConfigurationError(f"{where} holds a zero byte: leave it out")
     if setting.kind == "flag":
         if text.lower() not in _FLAGS:
             raise ConfigurationError(f"{where} = {text!r}: use yes or no")
         return _FLAGS[text.lower()]
     if setting.kind == "count":
-        if not text.isdecimal() or int(text) < 1:
+        if not text.isdecimal() or len(text) > _LONGEST_COUNT or int(text) < 1:
             raise ConfigurationError(f"{where} = {text!r}: use a whole number, at least 1")
         return int(text)
     # Absolute: a node runs in a folder of its own.

@@ -6,9 +6,13 @@
     ├── InputError                    what the user handed over cannot be used
     │   ├── ParameterError            a function parameter is unknown, missing or out of range
     │   ├── DatafileError             the configuration file (a corpus, say) is malformed
+    │   ├── KeyUsedError              an idempotency key was used for another request
+    │   ├── CorruptInputError         the input is damaged, cut short or of another format
+    │   ├── OutputLimitError          the output is larger than the node allows
     │   └── FileAccessError           a file or folder is missing or may not be read or written
     ├── FunctionUnknownError          no function of that name on the node
     ├── StateError                    the call does not fit the state ("process" before "start")
+    │   └── OffsetError               a piece of an upload does not begin where the upload stands
     ├── InstanceError                 the machine could not be made, found or ended
     │   └── InstanceNotFoundError     no instance of that id or address
     ├── NodeError                     the node's answer is not usable
@@ -16,6 +20,7 @@
     │   ├── AuthenticationError       token missing or wrong
     │   ├── PermissionDeniedError     the token is right, the request is not allowed
     │   ├── NotFoundError             no such resource on the node
+    │   ├── IntegrityError            bytes changed on their way
     │   └── NodeBusyError             queue full or ending: try again later
     │       └── DiskFullError         no space left for a file on the node
     └── JobError                      the job ended without a result
@@ -74,10 +79,30 @@ class DatafileError(InputError):
     code = "datafile"
 
 
+class CorruptInputError(InputError):
+    """The input of a function is damaged, cut short or of another format; the message says where."""
+
+    code = "corrupt-input"
+
+
+class OutputLimitError(InputError):
+    """The output of a job grows beyond what the node allows (``--max-output``)."""
+
+    code = "output-limit"
+    status = 413
+
+
 class FileAccessError(InputError):
     """A file or folder is missing, or may not be read or written."""
 
     code = "file-access"
+
+
+class KeyUsedError(InputError):
+    """An idempotency key was used for another request."""
+
+    code = "key-used"
+    status = 422
 
 
 class FunctionUnknownError(AcceleratorError):
@@ -92,6 +117,12 @@ class StateError(AcceleratorError):
 
     code = "state"
     status = 409
+
+
+class OffsetError(StateError):
+    """A piece of an upload does not begin where the upload stands."""
+
+    code = "offset"
 
 
 class InstanceError(AcceleratorError):
@@ -138,6 +169,13 @@ class NotFoundError(NodeError):
 
     code = "not-found"
     status = 404
+
+
+class IntegrityError(NodeError):
+    """Bytes changed on their way: their checksum is not the one they were sent with."""
+
+    code = "integrity"
+    status = 460  # tus has it, HTTP has not
 
 
 class NodeBusyError(NodeError):

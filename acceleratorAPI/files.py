@@ -12,6 +12,7 @@ from pathlib import Path
 from acceleratorAPI.errors import FileAccessError
 
 _O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+_NEW_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
 def access_error(action: str, path: os.PathLike[str] | str, error: OSError) -> FileAccessError:
@@ -32,7 +33,9 @@ def open_source(path: os.PathLike[str] | str) -> FileIO:
 
 
 @contextlib.contextmanager
-def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterator[FileIO]:
+def replacing(
+    path: os.PathLike[str] | str, *, durable: bool = False, growing: os.PathLike[str] | str | None = None
+) -> Iterator[FileIO]:
     """Write a file that takes the place of ``path`` only when the block ends without an error.
 
     Where the file system can (``O_TMPFILE``), the file has no name until then, so that not even
@@ -41,6 +44,7 @@ def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterato
     Args:
         path: the file to make or replace.
         durable: also flush file and folder to the disk before the new name counts.
+        growing: the file's name until then, in the same folder, for those who read while it grows.
 
     Raises:
         FileAccessError: the folder is missing or read-only, or ``path`` is a folder.
@@ -54,9 +58,12 @@ def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterato
         return
     if final.exists() and not os.access(final, os.W_OK):
         raise FileAccessError(f"cannot write {os.fspath(path)!r}: the file is read-only")
-    temporary = final.with_name(f".{final.name[:100]}.{secrets.token_hex(8)}.partial")
+    temporary = Path(growing or final.with_name(f".{final.name[:100]}.{secrets.token_hex(8)}.partial"))
     try:
-        output, named = _open_temporary(final.parent, temporary)
+        if growing:
+            output, named = FileIO(os.open(temporary, _NEW_FLAGS | os.O_TRUNC, 0o600), "r+b"), True
+        else:
+            output, named = _open_temporary(final.parent, temporary)
     except OSError as error:
         raise access_error("write", path, error) from error
     try:
@@ -85,8 +92,7 @@ def _open_temporary(folder: Path, temporary: Path) -> tuple[FileIO, bool]:
         # Not every file system has O_TMPFILE (EOPNOTSUPP, or EISDIR on old kernels): then a named file serves.
         with contextlib.suppress(OSError):
             return FileIO(os.open(folder, _O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666), "r+b"), False
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-    return FileIO(os.open(temporary, flags, 0o666), "r+b"), True
+    return FileIO(os.open(temporary, _NEW_FLAGS | os.O_EXCL, 0o666), "r+b"), True
 
 
 def _give_name(unnamed: FileIO, path: Path) -> None:

@@ -7,15 +7,32 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import axonerve_hyperfire, cast_gzip, local_process
+from benchmarks import (
+    aclz_tgz,
+    alse_jpegenc,
+    axonerve_hyperfire,
+    cast_gunzip,
+    cast_gzip,
+    local_process,
+    secureic_trng,
+    silex_sha3,
+)
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
 Measure = Callable[[Path, Options], list[Row]]
 
+FUNCTIONS = {
+    "gzip": cast_gzip,
+    "gunzip": cast_gunzip,
+    "tgz": aclz_tgz,
+    "hyperfire": axonerve_hyperfire,
+    "sha3": silex_sha3,
+    "jpeg": alse_jpegenc,
+    "random": secureic_trng,
+}
 SUBJECTS: dict[str, tuple[Measure, ...]] = {
-    "functions": (axonerve_hyperfire.measure, cast_gzip.measure),
-    "hyperfire": (axonerve_hyperfire.measure,),
-    "gzip": (cast_gzip.measure,),
+    "functions": tuple(module.measure for module in FUNCTIONS.values()),
+    **{name: (module.measure,) for name, module in FUNCTIONS.items()},
     "local": (local_process.measure,),
 }
 
@@ -29,6 +46,8 @@ def main() -> None:
     parser.add_argument("--hyperfire-bytes", type=int, default=256 * 10**6)
     parser.add_argument("--perl-bytes", type=int, default=64 * 10**6)
     parser.add_argument("--sed-bytes", type=int, default=10**6)
+    parser.add_argument("--jpeg-frames", type=int, default=64, help="1080p frames of a round")
+    parser.add_argument("--random-bytes", type=int, default=10**9)
     parser.add_argument("--json", type=Path, help="where the figures go (build/bench-SUBJECT.json)")
     arguments = vars(parser.parse_args())
     subject, json_path = arguments.pop("subject"), arguments.pop("json")

@@ -1,4 +1,4 @@
-"""axonerve_hyperfire from file to file, against perl with a hash and against GNU sed."""
+"""axonerve_hyperfire from file to file, against perl with a hash, GNU sed and GNU grep, and against itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import subprocess
 from pathlib import Path
 
 from acceleratorAPI.files import open_source
-from acceleratorAPI.functions.axonerve_hyperfire import HyperFire
-from acceleratorAPI.functions.base import NoParameters
+from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
 from benchmarks.common import Options, Peer, Row, compare, make_text, race
 
 CORPUS = Path(__file__).parents[1] / "tests" / "data" / "hyperfire-corpus-2500.csv"
@@ -23,7 +22,7 @@ s/(\w+)/$h{$1} \/\/ $1/ge
 
 
 def measure(work: Path, options: Options) -> list[Row]:
-    """Race on the corpus of 2,500 words, and once more with 1,000,000 words."""
+    """Race on the corpus of 2,500 words, once more with 1,000,000 words, and the other modes."""
     text = make_text(work / "hyperfire.txt", options.hyperfire_bytes)
     perl_text = make_text(work / "perl.txt", min(options.perl_bytes, options.hyperfire_bytes))
     sed_text = make_text(work / "sed.txt", options.sed_bytes)
@@ -35,17 +34,48 @@ def measure(work: Path, options: Options) -> list[Row]:
     rows = [compare(small, perl, rates), compare(small, sed, rates)]
     million = _million_words(work / "million.csv")
     large = _ours("HyperFire, 1,000,000 words", million, text, work / "ours.out", options.threads)
-    return [*rows, compare(large, perl, race(large, [perl], options.rounds))]
+    rows.append(compare(large, perl, race(large, [perl], options.rounds)))
+    return [*rows, *_against_itself(small, text, work, options), *_against_grep(sed_text, work, options)]
 
 
-def _ours(name: str, corpus: Path, text: Path, output: Path, threads: int) -> Peer:
+def _against_itself(default: Peer, text: Path, work: Path, options: Options) -> list[Row]:
+    """What a thread less and what counting costs, against the default on two threads."""
+    one = _ours("HyperFire on 1 thread", CORPUS, text, work / "one.out", 1)
+    counting = ProcessParameters(counts=True)
+    counts = _ours("HyperFire with counts", CORPUS, text, work / "counts.out", options.threads, counting)
+    rates = race(default, [one, counts], options.rounds)
+    return [compare(default, one, rates), compare(default, counts, rates)]
+
+
+def _against_grep(text: Path, work: Path, options: Options) -> list[Row]:
+    """The mode "find" against GNU grep, which prints the same lines."""
+    words = work / "words"
+    words.write_text("".join(line.partition(",")[0] + "\n" for line in CORPUS.read_text().splitlines()))
+    command = [_program("grep"), "-aobwF", "-f", os.fspath(words), os.fspath(text)]
+    grep = _command(f"GNU grep -obwF on {text.stat().st_size / 1e6:g} MB", command, text, work / "grep.out")
+    find = ProcessParameters(mode="find")
+    ours = _ours("HyperFire, mode find, 2,500 words", CORPUS, text, work / "find.out", options.threads, find)
+    rates = race(ours, [grep], options.rounds)
+    if not filecmp.cmp(work / "grep.out", work / "find.out", shallow=False):
+        raise SystemExit(f"our lines differ from those of {grep.name}")
+    return [compare(ours, grep, rates)]
+
+
+def _ours(
+    name: str,
+    corpus: Path,
+    text: Path,
+    output: Path,
+    threads: int,
+    parameters: ProcessParameters = ProcessParameters(),  # noqa: B008 - frozen
+) -> Peer:
     function = HyperFire(threads)
-    function.configure(NoParameters(), corpus)
+    function.configure(StartParameters(), corpus)
 
     def run() -> None:
         output.unlink(missing_ok=True)
         with open_source(text) as source, open(output, "wb", buffering=0) as target:
-            function.process(source, target, NoParameters())
+            function.process(source, target, parameters)
 
     return Peer(name, run, text.stat().st_size)
 

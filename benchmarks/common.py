@@ -24,6 +24,8 @@ class Options:
     hyperfire_bytes: int
     perl_bytes: int
     sed_bytes: int
+    jpeg_frames: int
+    random_bytes: int
 
 
 @dataclass(frozen=True)

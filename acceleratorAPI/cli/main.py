@@ -29,8 +29,8 @@ app = typer.Typer(
 app.command(epilog=accelerator.PROCESS_EXAMPLES)(accelerator.process)
 app.command(epilog=accelerator.START_EXAMPLES)(accelerator.start)
 app.command(epilog=accelerator.STOP_EXAMPLES)(accelerator.stop)
-app.command(name="functions", epilog=functions.EXAMPLES)(functions.functions)
 app.command(name="instances", epilog=instances.EXAMPLES)(instances.instances)
+app.add_typer(functions.app, name="functions")
 app.add_typer(config.app, name="config")
 app.add_typer(node.app, name="node")
 

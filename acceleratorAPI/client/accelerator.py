@@ -124,8 +124,8 @@ class Accelerator:
 
     @property
     def gives_output(self) -> bool:
-        """Whether the function is known, once started, to give a file."""
-        return self._session is not None and self._session.card.get("output", "none") != "none"
+        """Whether the function is known, once started, to give a file each time."""
+        return self._session is not None and self._session.card.get("output") == "required"
 
     def start(
         self, datafile: Source | None = None, *, stop_mode: StopMode | int | str | None = None, **parameters: Any
@@ -175,7 +175,8 @@ class Accelerator:
         """Process one input.
 
         Args:
-            src: a path, an open binary file, bytes, or ``None`` for a function that takes no file.
+            src: a path (of a folder, for a function that takes one), an open binary file, bytes, or ``None`` for a
+                function that takes no file.
             dst: a path, which appears whole or not at all; an open binary file; or ``None`` to get the bytes in
                 the result's ``data``.
             progress: called with a ``TransferProgress`` now and then.
@@ -416,7 +417,7 @@ def _into_folder(sources: Iterable[Source], folder: str) -> Iterator[tuple[Sourc
         shown = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
         if not isinstance(shown, (str, os.PathLike)):
             raise InputError("only an input with a name can go to a folder: give the destinations one by one")
-        name = os.path.basename(os.fspath(shown))
+        name = os.path.basename(os.path.normpath(shown))
         if name in taken:
             raise InputError(f"two inputs are named {name!r}: in one folder the second would replace the first")
         taken.add(name)

@@ -1,20 +1,23 @@
-"""One ``process`` call: check, hand over, follow, fetch. A failed or interrupted one leaves nothing behind."""
+"""One ``process`` call: check, send, follow, fetch. A failed or interrupted one leaves nothing behind."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from acceleratorAPI.client.node import POLL_S
+from acceleratorAPI.client.fetch import Fetch
+from acceleratorAPI.client.node import POLL_S, succeeded
 from acceleratorAPI.client.results import Phase, ProcessResult, TransferProgress
 from acceleratorAPI.client.session import Session
-from acceleratorAPI.client.transfer import Input, Output, receive
+from acceleratorAPI.client.transfer import Input, Output
+from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import (
     FileAccessError,
     InputError,
@@ -24,7 +27,7 @@ from acceleratorAPI.errors import (
     StateError,
 )
 from acceleratorAPI.files import access_error, replacing
-from acceleratorAPI.protocol.records import App, ProcessRecord
+from acceleratorAPI.protocol.records import App, JobRecord, JobRequest
 
 Destination = str | os.PathLike[str] | BinaryIO
 OnProgress = Callable[[TransferProgress], None]
@@ -87,6 +90,7 @@ class Job:
         self._destination = destination
         self._path = os.path.abspath(destination) if isinstance(destination, (str, os.PathLike)) else None
         self._tell: OnProgress | None = None
+        self._received = 0
         if destination is not None and self._path is None and not callable(getattr(destination, "write", None)):
             raise TypeError(f"dst: expected a path or an open binary file, not {type(destination).__name__}")
 
@@ -107,18 +111,13 @@ class Job:
         self._group.check()
         self._check()
         self._tell = progress
-        record = self._submit(parameters, shared)
         try:
-            self._group.add(record.id)
-            record = self._follow(record)
-            data = self._fetch(record)
+            record, data = self._work(parameters, shared)
         except (NodeUnreachableError, NotFoundError) as error:
             self._group.check()
             if self._session.ended:
                 raise JobCancelledError("the accelerator was stopped while the job ran") from error
             raise
-        finally:
-            self._group.drop(record.id)
         return self._result(record, data, time.perf_counter() - started)
 
     def _check(self) -> None:
@@ -131,48 +130,109 @@ class Job:
         if self._destination is not None and card.get("output") == "none":
             raise InputError(f"{name} gives no output file; its answer is in the result")
         if self._source is not None:
-            self._source.check()
+            self._source.check(folder=bool(card.get("folder")))
         if self._path is not None:
             _check_output(os.fspath(self._destination), self._path)  # type: ignore[arg-type]  # a path, as _path says
-            if self._source is not None and self._source.path is not None and _same(self._source.path, self._path):
-                raise InputError(f"input and output are the same file {self._path!r}: name another output")
+            if self._source is not None and self._source.path is not None:
+                _check_apart(self._source.path, self._path)
 
-    def _submit(self, parameters: Mapping[str, Any], shared: bool) -> ProcessRecord:
+    def _work(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRecord, bytes | None]:
+        """Upload, job and fetch, each going on while the one before it does."""
+        wanted, source = self._wanted(parameters, shared)
+        node = self._session.node
+        with contextlib.ExitStack() as stack:
+            upload = None
+            if source is not None:
+                reader, size_bytes = source.open()
+                stack.callback(source.close, reader)
+                upload = Upload(node, reader, size_bytes, lambda done: self._report("upload", done, size_bytes))
+                stack.callback(self._session.drop_upload, upload)
+                upload.begin()
+                wanted.upload = upload.url
+            whole = upload is None or upload.complete
+            record = node.begin_job(wanted, secrets.token_hex(16), POLL_S if whole and self._tell is None else 0)
+            stack.callback(self._group.drop, record.id)
+            self._group.add(record.id)
+            if wanted.target is None and self._session.card.get("output") == "required" and not record.ended:
+                return self._overlapped(record, upload)
+            if upload is not None:
+                self._send_rest(upload, record)
+            record = self._follow(record)
+            if record.result is None:
+                return record, None
+            data = self._fetch(record.id)
+            self._report("download", self._received, self._received)
+            return record, data
+
+    def _wanted(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRequest, Input | None]:
+        """What to ask the node for, and the input that must be sent."""
         configuration = self._session.configuration
         if configuration is None:
             raise StateError("process before start: call start() first")
-        app = json.dumps({"app": {"specific": dict(parameters)}})
-        fields = {"parameters": app, "configuration": configuration.url}
-        upload = self._source
+        wanted = JobRequest(configuration=configuration.url, parameters=dict(parameters))
+        source = self._source
         if shared:
-            source = self._source
-            if source is not None and source.is_regular_file and source.path is not None:
-                fields["source"] = source.path
-                upload = None
+            if source is not None and source.path is not None and (source.is_regular_file or source.is_folder):
+                wanted.source = source.path
+                source = None
             if self._path is not None and (os.path.isfile(self._path) or not os.path.exists(self._path)):
-                fields["target"] = self._path
-        return self._session.node.submit(fields, upload, lambda done, total: self._report("upload", done, total))
+                wanted.target = self._path
+        if source is not None:
+            wanted.name = os.path.basename(os.path.normpath(source.name))
+            wanted.folder = source.is_folder
+        return wanted, source
 
-    def _follow(self, record: ProcessRecord) -> ProcessRecord:
+    def _overlapped(self, record: JobRecord, upload: Upload | None) -> tuple[JobRecord, bytes | None]:
+        """Fetch in a thread of its own while the calling one sends; both end before this does."""
+        with ThreadPoolExecutor(1, thread_name_prefix="fetch") as threads:
+            fetching = threads.submit(self._fetch, record.id)
+            try:
+                if upload is not None:
+                    self._send_rest(upload, record)
+                while not fetching.done():
+                    if self._tell is not None and not record.ended:
+                        record = self._session.node.job(record.id, _TELL_EVERY_S)
+                        self._report("compute", record.progress.bytes_in, record.progress.bytes_total)
+                        self._report("download", self._received, None)
+                    else:
+                        wait([fetching], _TELL_EVERY_S)
+            except BaseException:
+                # Without its job the fetch ends, too.
+                self._session.drop_job(record.id)
+                raise
+        data = fetching.result()
+        record = self._follow(record)
+        self._report("download", self._received, self._received)
+        return record, data
+
+    def _send_rest(self, upload: Upload, record: JobRecord) -> None:
+        try:
+            upload.finish()
+        except NotFoundError:
+            # The job has ended without all of its input: it says why.
+            self._session.node.job(record.id, POLL_S)
+            raise
+
+    def _follow(self, record: JobRecord) -> JobRecord:
         wait_s = POLL_S if self._tell is None else _TELL_EVERY_S
-        while not record.processed:
+        while not record.ended:
             record = self._session.node.job(record.id, wait_s)
             self._report("compute", record.progress.bytes_in, record.progress.bytes_total)
-        return record
+        return succeeded(record)
 
-    def _fetch(self, record: ProcessRecord) -> bytes | None:
+    def _fetch(self, job_id: str) -> bytes | None:
         """The output to where it belongs, or as bytes."""
-        if record.datafileresult is None:
-            return None
         memory = BytesIO() if self._destination is None else None
         try:
-            with self._session.node.result(record.datafileresult) as answer, self._target(memory) as target:
-                length = answer.headers.get("Content-Length", "")
-                expected = int(length) if length.isdecimal() else record.progress.bytes_out
-                receive(answer, target, expected, lambda done, total: self._report("download", done, total))
+            with self._target(memory) as target:
+                Fetch(self._session.node, job_id, target, self._count_received).run()
         except OSError as error:
             raise access_error("write", _destination_name(self._destination), error) from error
         return memory.getvalue() if memory is not None else None
+
+    def _count_received(self, done: int) -> None:
+        self._group.check()
+        self._received = done
 
     @contextlib.contextmanager
     def _target(self, memory: BytesIO | None) -> Iterator[Output]:
@@ -189,13 +249,13 @@ class Job:
         if self._tell is not None:
             self._tell(TransferProgress(self._source.name if self._source else "", phase, done, total))
 
-    def _result(self, record: ProcessRecord, data: bytes | None, elapsed_s: float) -> ProcessResult:
-        app = record.parametersresult.app if record.parametersresult else App(status=0, msg="")
+    def _result(self, record: JobRecord, data: bytes | None, elapsed_s: float) -> ProcessResult:
+        app = record.app or App(status=0, msg="")
         profiling = app.profiling
         return ProcessResult(
             accelerator=self._session.accelerator,
             source=self._source.name if self._source else "",
-            destination=_destination_name(self._destination),
+            destination=_destination_name(self._destination) if self._gave_output(record) else "",
             bytes_in=record.progress.bytes_in,
             bytes_out=record.progress.bytes_out,
             backend=str(profiling.get("backend", "")),
@@ -206,6 +266,10 @@ class Job:
             message=app.msg,
             data=data,
         )
+
+    def _gave_output(self, record: JobRecord) -> bool:
+        """Of a function whose output is optional, only a job that wrote something did."""
+        return self._session.card.get("output") != "optional" or record.progress.bytes_out > 0
 
 
 def _check_output(shown: str, path: str) -> None:
@@ -223,12 +287,17 @@ def _check_output(shown: str, path: str) -> None:
         raise FileAccessError(f"cannot write {shown!r}: the folder {folder!r} is read-only")
 
 
-def _same(source: str, destination: str) -> bool:
+def _check_apart(source: str, destination: str) -> None:
+    real, folder = os.path.realpath(destination), os.path.realpath(source)
+    if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder:
+        raise InputError(f"the output {destination!r} lies in the input folder: name one outside of it")
     try:
         # A terminal or /dev/null may well be both.
-        return os.path.samefile(source, destination) and os.path.isfile(source)
+        same = os.path.samefile(source, destination) and os.path.isfile(source)
     except OSError:
-        return False
+        return
+    if same:
+        raise InputError(f"input and output are the same file {destination!r}: name another output")
 
 
 def _destination_name(destination: Destination | None) -> str:

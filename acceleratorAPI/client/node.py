@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import urllib3
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
+from acceleratorAPI.client.retry import Backoff
 from acceleratorAPI.client.transfer import CHUNK_BYTES, Input, MultipartForm
 from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.errors import (
@@ -33,7 +35,7 @@ from acceleratorAPI.errors import (
     error_from_code,
 )
 from acceleratorAPI.protocol import paths
-from acceleratorAPI.protocol.records import App, ConfigurationRecord, Lease, Page, ProcessRecord
+from acceleratorAPI.protocol.records import App, ConfigurationRecord, JobRecord, JobRequest, Lease, Page
 
 CONNECT_S = 10.0
 # No limit on a whole request, only on silence: longer than the node's longest long poll.
@@ -41,9 +43,12 @@ IDLE_S = 120.0
 POLL_S = 30
 BUSY_TRIES = 6
 READ_TRIES = 3
+TUS_VERSION = "1.0.0"
+UPLOAD_TYPE = "application/offset+octet-stream"
+
+_JOBS = paths.JOBS.rstrip("/")
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
-EndedT = TypeVar("EndedT", ConfigurationRecord, ProcessRecord)
 _BY_STATUS: dict[int, type[NodeError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
@@ -133,32 +138,86 @@ class NodeClient:
             InputError: parameters or datafile are wrong.
         """
         answer = self._send_form(paths.CONFIGURATION, {"parameters": json.dumps(parameters)}, datafile, on_read)
-        return _succeeded(_record(ConfigurationRecord, answer))
+        return _configured(_record(ConfigurationRecord, answer))
 
-    def submit(
-        self, fields: Mapping[str, str], datafile: Input | None, on_read: Callable[[int, int | None], None]
-    ) -> ProcessRecord:
-        """Hand over a job; it need not have ended."""
-        return _record(ProcessRecord, self._send_form(paths.PROCESS, fields, datafile, on_read))
+    def begin_job(self, wanted: JobRequest, key: str, wait_s: float = 0) -> JobRecord:
+        """Begin a job, or find the one begun with the same ``key``: as it is when it ends or after ``wait_s`` seconds.
 
-    def job(self, job_id: str, wait_s: float) -> ProcessRecord:
+        It may have failed.
+        """
+        body = wanted.model_dump_json(exclude_defaults=True).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        backoff = Backoff()
+        while True:
+            try:
+                answer = self._request("POST", f"{_JOBS}?wait={wait_s:g}", body=body, headers=headers)
+                return _record(JobRecord, self._parsed(answer))
+            except (NodeBusyError, NodeUnreachableError) as error:
+                if isinstance(error, NodeUnreachableError) and self._has_ended():
+                    raise
+                backoff.wait(error)
+
+    def job(self, job_id: str, wait_s: float) -> JobRecord:
         """The job when it has ended, or as it is after ``wait_s`` seconds.
 
         Raises:
             JobError: it failed.
         """
-        return _succeeded(_record(ProcessRecord, self._json("GET", f"{paths.PROCESS}{job_id}?wait={wait_s:g}")))
+        return succeeded(_record(JobRecord, self._json("GET", f"{_JOBS}/{job_id}?wait={wait_s:g}")))
+
+    def create_upload(self, size_bytes: int | None, piece: memoryview, checksum: str | None) -> str:
+        """Begin an upload, with its first bytes; its URL."""
+        headers = {"Tus-Resumable": TUS_VERSION, "Content-Type": UPLOAD_TYPE}
+        headers |= {"Upload-Defer-Length": "1"} if size_bytes is None else {"Upload-Length": str(size_bytes)}
+        headers |= {"Upload-Checksum": checksum} if checksum else {}
+        answer = self._request("POST", paths.FILES, body=piece, headers=headers)
+        answer.drain_conn()
+        answer.release_conn()
+        return self._own(answer.headers.get("Location", ""))
+
+    def add_to_upload(self, url: str, offset: int, piece: memoryview, checksum: str, length: int | None) -> None:
+        """Add a piece, which begins at ``offset``; ``length`` is that of the whole once it is known."""
+        headers = {
+            "Tus-Resumable": TUS_VERSION,
+            "Content-Type": UPLOAD_TYPE,
+            "Upload-Offset": str(offset),
+            "Upload-Checksum": checksum,
+        }
+        headers |= {"Upload-Length": str(length)} if length is not None else {}
+        answer = self._request("PATCH", url, body=piece, headers=headers)
+        answer.drain_conn()
+        answer.release_conn()
+
+    def upload_offset(self, url: str) -> tuple[int, bool]:
+        """How many bytes of an upload are there, and whether these are all."""
+        answer = self._request("HEAD", url, headers={"Tus-Resumable": TUS_VERSION})
+        answer.release_conn()
+        offset, length = answer.headers.get("Upload-Offset", ""), answer.headers.get("Upload-Length")
+        if not offset.isdecimal():
+            raise NodeError(f"{self.url}: no Upload-Offset in the answer; is this a node?")
+        return int(offset), offset == length
+
+    def remove_upload(self, url: str) -> None:
+        """Remove an upload. Gone already is fine."""
+        with contextlib.suppress(NotFoundError):
+            self._request("DELETE", url, headers={"Tus-Resumable": TUS_VERSION}).drain_conn()
+
+    def _own(self, url: str) -> str:
+        """The path of one of the node's URLs: it is reached the way we know, whatever it calls itself."""
+        path = urlsplit(url).path
+        prefix = urlsplit(self.url).path
+        return path.removeprefix(prefix) if prefix else path
 
     def remove_job(self, job_id: str) -> None:
         """Cancel the job if it runs, and remove its files. Gone already is fine."""
         with contextlib.suppress(NotFoundError):
-            self._request("DELETE", f"{paths.PROCESS}{job_id}").drain_conn()
+            self._request("DELETE", f"{_JOBS}/{job_id}").drain_conn()
 
     @contextlib.contextmanager
-    def result(self, url: str) -> Iterator[BaseHTTPResponse]:
-        """The stream of a job's output."""
+    def result(self, job_id: str, offset: int) -> Iterator[BaseHTTPResponse]:
+        """The stream of a job's output from ``offset`` on, which grows while the job runs."""
         with self._translated():
-            answer = self._request("GET", url if "://" in url else f"/{url.lstrip('/')}")
+            answer = self._request("GET", f"{_JOBS}/{job_id}/result?follow=true&offset={offset}")
             try:
                 yield answer
             except BaseException:
@@ -219,7 +278,7 @@ class NodeClient:
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> BaseHTTPResponse:
         """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
-        tries = READ_TRIES if method in ("GET", "DELETE") else 1
+        tries = READ_TRIES if method in ("GET", "HEAD", "DELETE") else 1
         url = path if "://" in path else self.url + path
         if self._pid != os.getpid():
             # A forked child must not talk on its parent's connections.
@@ -233,7 +292,7 @@ class NodeClient:
                         method, url, body=body, headers={**own, **(headers or {})}, preload_content=False
                     )
             except NodeUnreachableError:
-                if attempt == tries or "has ended" in self._diagnose():
+                if attempt == tries or self._has_ended():
                     raise
                 time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311
                 continue
@@ -241,6 +300,10 @@ class NodeClient:
                 raise self._refusal(answer, f"{method} {path}")
             return answer
         raise AssertionError("unreachable")
+
+    def _has_ended(self) -> bool:
+        """Whether nothing will ever answer again."""
+        return "has ended" in self._diagnose() or "is gone" in self._diagnose()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -307,13 +370,21 @@ def _record(kind: type[RecordT], values: Any) -> RecordT:
         raise NodeError(f"the node's answer has a wrong {field or 'shape'}: {first['msg']}") from None
 
 
-def _succeeded(record: EndedT) -> EndedT:
+def _configured(record: ConfigurationRecord) -> ConfigurationRecord:
     """``record``, unless it says that it failed: that is raised as what it was at the node."""
     if not record.inerror:
         return record
     message = " ".join(record.parametersresult.app.msg.split()) if record.parametersresult else "failed without a word"
     error = error_from_code(record.errorcode or "", message)
     raise error if type(error) is not AcceleratorError else FunctionFailedError(message)
+
+
+def succeeded(record: JobRecord) -> JobRecord:
+    """``record``, unless the job failed: that is raised as what it was at the node."""
+    if record.failure is None:
+        return record
+    error = error_from_code(record.failure.code, " ".join(record.failure.detail.split()))
+    raise error if type(error) is not AcceleratorError else FunctionFailedError(record.failure.detail)
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

@@ -70,7 +70,7 @@ class ProcessResult:
     Attributes:
         accelerator: the function's name.
         source: the input, as the caller named it; empty when there was none.
-        destination: where the output went; empty when it is in ``data`` or there is none.
+        destination: where the output went; empty when it is in ``data`` or this job gave none.
         bytes_in: that the function read.
         bytes_out: that the function wrote.
         backend: the driver's name.
@@ -108,7 +108,8 @@ class ProcessResult:
         sizes = f"{size_text(self.bytes_in)} -> {size_text(self.bytes_out)}"
         where = f" to {self.destination}" if self.destination else ""
         speed = f", {self.backend} {self.bandwidth_mb_s:.0f} MB/s" if self.kernel_s > 0 else ""
-        return f"{self.accelerator}: {sizes}{where} in {self.elapsed_s:.2f} s{speed}"
+        warning = f" (warning: {self.specific['warning']})" if "warning" in self.specific else ""
+        return f"{self.accelerator}: {sizes}{where} in {self.elapsed_s:.2f} s{speed}{warning}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 from acceleratorAPI.client.instance import Place
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.results import StopResult
+from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import AcceleratorError, InstanceError
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, Lease
 from acceleratorAPI.protocol.stop import StopMode
@@ -119,6 +120,12 @@ class Session:
         if not self.ended:
             with contextlib.suppress(AcceleratorError):
                 self.node.remove_job(job_id)
+
+    def drop_upload(self, upload: Upload) -> None:
+        """Let the node remove an upload no job has read to its end; never raises."""
+        if upload.url and not upload.complete and not self.ended:
+            with contextlib.suppress(AcceleratorError):
+                self.node.remove_upload(upload.url)
 
     def _end(self) -> None:
         # Set first: a signal that comes now must not begin again.

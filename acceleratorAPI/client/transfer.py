@@ -1,4 +1,4 @@
-"""Bodies on their way: a multipart form read while it is sent, and an answer written while it arrives."""
+"""The ends of a transfer: a user's input, a multipart form read while it is sent, a file that takes all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import secrets
 import stat
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-from acceleratorAPI.errors import FileAccessError, InputError, NodeError
+from acceleratorAPI.errors import FileAccessError, InputError
 from acceleratorAPI.files import open_source
-
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
+from acceleratorAPI.native.folder import FolderReader
 
 CHUNK_BYTES = 1 << 20
 FILE_FIELD = "datafile"
@@ -29,7 +27,7 @@ class Reader(Protocol):
 
 
 class Input:
-    """A user's input: a path, an open binary file or bytes. Opens and closes what has a path."""
+    """A user's input: a path (of a folder, perhaps), an open binary file or bytes. Opens and closes what has a path."""
 
     def __init__(self, source: Source) -> None:
         """Take ``source``.
@@ -54,11 +52,14 @@ class Input:
             raise TypeError(f"expected a path, an open binary file or bytes, not {type(source).__name__}")
         self._start = self._tell()
 
-    def check(self) -> None:
+    def check(self, *, folder: bool = False) -> None:
         """Look at a path before anything is started or sent.
 
+        Args:
+            folder: it may be one.
+
         Raises:
-            FileAccessError: it is missing, a folder, or may not be read.
+            FileAccessError: it is missing, a folder that is not wanted, or may not be read.
         """
         if self.path is None:
             return
@@ -66,9 +67,9 @@ class Input:
             mode = os.stat(self.path).st_mode
         except OSError as error:
             raise FileAccessError(f"cannot read {self.name!r}: {error.strerror}") from error
-        if stat.S_ISDIR(mode):
+        if stat.S_ISDIR(mode) and not folder:
             raise FileAccessError(f"cannot read {self.name!r}: it is a folder; name a file in it")
-        if not os.access(self.path, os.R_OK):
+        if not os.access(self.path, os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK):
             raise FileAccessError(f"cannot read {self.name!r}: Permission denied")
 
     @property
@@ -77,12 +78,19 @@ class Input:
         return self.path is not None and os.path.isfile(self.path)
 
     @property
+    def is_folder(self) -> bool:
+        """Whether a path names a folder."""
+        return self.path is not None and os.path.isdir(self.path)
+
+    @property
     def repeatable(self) -> bool:
         """Whether it can be sent a second time."""
-        return self._data is not None or self.is_regular_file or self._start is not None
+        return self._data is not None or self.is_regular_file or self.is_folder or self._start is not None
 
     def open(self) -> tuple[Reader, int | None]:
-        """A reader from the start, and how many bytes it has, if that is known."""
+        """A reader from the start, and how many bytes it has, if that is known. A folder is read as a tar stream."""
+        if self.path is not None and self.is_folder:
+            return FolderReader(self.path), None
         if self.path is not None:
             file = open_source(self.path)
             status = os.fstat(file.fileno())
@@ -139,7 +147,13 @@ class MultipartForm:
         if file is not None:
             name, self._file, self._file_size = file
             self._left = self._file_size
-            safe = os.path.basename(name).replace("\\", "_").replace('"', "%22").replace("\r", "").replace("\n", "")
+            safe = (
+                os.path.basename(os.path.normpath(name))
+                .replace("\\", "_")
+                .replace('"', "%22")
+                .replace("\r", "")
+                .replace("\n", "")
+            )
             head += (
                 f'--{boundary}\r\nContent-Disposition: form-data; name="{FILE_FIELD}"; filename="{safe}"\r\n'
                 "Content-Type: application/octet-stream\r\n\r\n"
@@ -213,21 +227,3 @@ def write_all(target: Output, data: bytes) -> None:
     while view:
         count = target.write(view)  # type: ignore[arg-type]  # a memoryview is as good as bytes to every file
         view = view[len(view) if count is None else count :]
-
-
-def receive(
-    answer: BaseHTTPResponse, target: Output, expected_bytes: int | None, on_write: Callable[[int, int | None], None]
-) -> int:
-    """Write an answer's body to ``target``; how many bytes it had.
-
-    Raises:
-        NodeError: it is shorter or longer than ``expected_bytes``.
-    """
-    done = 0
-    while chunk := answer.read(CHUNK_BYTES, decode_content=False):
-        write_all(target, chunk)
-        done += len(chunk)
-        on_write(done, expected_bytes)
-    if expected_bytes is not None and done != expected_bytes:
-        raise NodeError(f"the node sent {done} bytes of a result of {expected_bytes}")
-    return done

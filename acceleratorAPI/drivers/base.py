@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Source(Protocol):
@@ -13,11 +13,42 @@ class Source(Protocol):
         """Fill the start of ``buffer``; the number of bytes, 0 at the end of the input."""
 
 
+class FolderSource(Source, Protocol):
+    """A folder as a tar stream (POSIX ustar, pax headers where they are needed), whose end is two zero blocks."""
+
+    @property
+    def entries(self) -> int:
+        """How many files, folders and links there were so far."""
+
+    def normalise(self) -> None:
+        """Drop what differs between two copies of the folder: times, owners, all mode bits but "executable".
+
+        Call it before the first read.
+        """
+
+    def omit_end(self) -> None:
+        """Leave out the two zero blocks, so that more members can follow. Call it before the first read."""
+
+
 class Target(Protocol):
     """Where the output goes."""
 
     def write(self, data: memoryview, /) -> int | None:
         """Write some of ``data``; the number of bytes taken."""
+
+
+@runtime_checkable
+class RoomyTarget(Protocol):
+    """A target that knows how much it can take."""
+
+    def expect(self, size_bytes: int) -> None:
+        """Raise the error of a full target when it cannot take ``size_bytes``. Reserves nothing."""
+
+
+def expect(target: Target, size_bytes: int) -> None:
+    """Say how large the output will be, before anything is written, to a target that wants to know."""
+    if isinstance(target, RoomyTarget):
+        target.expect(size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
     add("--tls-client-ca", type=Path, metavar="FILE", help="clients must show a certificate this PEM file vouches for")
     add("--insecure", action="store_true", help="plain HTTP on --host is meant, though it is no loopback address")
+    add("--max-output", type=int, metavar="BYTES",
+        help="end a job whose output grows beyond this, a decompression bomb, say (no limit)")  # fmt: skip
+    add("--drain", type=float, default=30.0, dest="drain_s", metavar="S",
+        help="time for jobs after SIGTERM; those left begin again at the next start (%(default)s)")  # fmt: skip
+    add("--keep-results", type=float, default=7 * 86400.0, dest="keep_results_s", metavar="S",
+        help="how long the result of an ended job stays (%(default)s)")  # fmt: skip
+    add("--upload-lifetime", type=float, default=86400.0, dest="upload_lifetime_s", metavar="S",
+        help="how long an upload stays that nothing is added to (%(default)s)")  # fmt: skip
     add("--legacy-profiling", action="store_true", help="also fill FPGA-named profiling fields, with CPU figures")
     return parser
 

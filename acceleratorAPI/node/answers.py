@@ -9,7 +9,16 @@ from urllib.parse import urlencode
 from acceleratorAPI.errors import NotFoundError
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow
 from acceleratorAPI.protocol import paths
-from acceleratorAPI.protocol.records import App, ConfigurationRecord, ParametersResult, ProcessRecord, Progress
+from acceleratorAPI.protocol.records import (
+    App,
+    ConfigurationRecord,
+    Failure,
+    JobRecord,
+    ParametersResult,
+    ProcessRecord,
+    Progress,
+    ResultFile,
+)
 
 PAGE_SIZE = 10
 
@@ -54,6 +63,32 @@ def process_record(row: JobRow, progress: Progress, base: str) -> ProcessRecord:
         datafile=row.input_name,
         datafileresult=f"{url}datafileresult" if ended and row.output else None,
         progress=progress,
+    )
+
+
+def job_record(row: JobRow, progress: Progress, base: str) -> JobRecord:
+    """A job as clients of version 2 see it."""
+    ended = progress.state not in ("queued", "running")
+    url = f"{base}{paths.JOBS}{row.id}"
+    app = _result(row.result).app if ended and row.result else None  # type: ignore[union-attr]  # there is a text
+    result = None
+    if ended and row.output:
+        crc32c = None if row.crc32c is None else f"{row.crc32c:08x}"
+        result = ResultFile(url=f"{url}/result", size_bytes=row.bytes_out, crc32c=crc32c)
+    failed = ended and row.state != "succeeded" and app is not None
+    return JobRecord(
+        id=str(row.id),
+        url=url,
+        configuration=f"{base}{paths.CONFIGURATION}{row.configuration}/",
+        accelerator=row.accelerator,
+        created=row.created,
+        ended=row.processed_date if ended else None,
+        attempts=row.attempts,
+        input_name=row.input_name,
+        progress=progress,
+        app=app,
+        result=result,
+        failure=Failure(code=row.errorcode or "error", detail=app.msg) if failed and app else None,
     )
 
 

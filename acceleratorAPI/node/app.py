@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from acceleratorAPI.node import openapi, pages, problems, v1, v2
+from acceleratorAPI.node import openapi, pages, problems, v1, v2, v2_files, v2_jobs
 from acceleratorAPI.node.service import Service
 
 _DESCRIPTION = """Configure an accelerated function, send it files, fetch the results.
@@ -26,6 +26,8 @@ def build(service: Service) -> FastAPI:
     problems.install(app)
     app.include_router(v1.router(service))
     app.include_router(v2.router(service))
+    app.include_router(v2_files.router(service))
+    app.include_router(v2_jobs.router(service))
     app.include_router(pages.router(service, app))
     # The framework's documented way to replace the generated document.
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

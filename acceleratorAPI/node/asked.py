@@ -52,7 +52,11 @@ def parse(text: str | None) -> Asked:
     if accelerator is not None and not isinstance(accelerator, str):
         raise ParameterError("parameters: env.accelerator is not text")
     parameters = {**{name: value for name, value in app.items() if name not in SWITCHES}, **specific}
-    return Asked(accelerator or None, parameters, json.dumps(masked(values)))
+    try:
+        echo = json.dumps(masked(values))
+    except RecursionError:
+        raise ParameterError("parameters: objects and lists are nested too deep") from None
+    return Asked(accelerator or None, parameters, echo)
 
 
 def _object(values: Mapping[str, Any], name: str, shown: str | None = None) -> dict[str, Any]:

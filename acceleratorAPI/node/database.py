@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
@@ -12,11 +13,12 @@ from typing import Any, TypeVar
 
 from acceleratorAPI.errors import ConfigurationError
 from acceleratorAPI.node.disk import disk_error
-from acceleratorAPI.node.rows import ConfigurationRow, JobRow
+from acceleratorAPI.node.rows import ConfigurationRow, JobRow, UploadRow
 
-_VERSION = 1
-_BOOLEANS = {"masked", "used", "stopped", "inerror"}
-_SCHEMA = """
+_BOOLEANS = {"masked", "used", "stopped", "inerror", "complete", "partial", "folder"}
+# One step a version; a new database takes them all. A step is never changed once it has been released.
+_STEPS = (
+    """
 CREATE TABLE configurations (
     id INTEGER PRIMARY KEY AUTOINCREMENT, accelerator TEXT NOT NULL, created TEXT NOT NULL,
     parameters TEXT NOT NULL, function_parameters TEXT NOT NULL, masked INTEGER NOT NULL, used INTEGER NOT NULL,
@@ -29,14 +31,33 @@ CREATE TABLE jobs (
     result TEXT, input TEXT, input_name TEXT, input_bytes INTEGER, output TEXT,
     bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL
 ) STRICT;
-"""
+""",
+    """
+ALTER TABLE jobs ADD COLUMN function_parameters TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE jobs ADD COLUMN masked INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN source TEXT;
+ALTER TABLE jobs ADD COLUMN target TEXT;
+ALTER TABLE jobs ADD COLUMN folder INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN crc32c INTEGER;
+CREATE INDEX jobs_state ON jobs (state);
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY, created TEXT NOT NULL, expires REAL NOT NULL, boot TEXT NOT NULL, length INTEGER,
+    offset INTEGER NOT NULL, crc32c INTEGER NOT NULL, complete INTEGER NOT NULL, partial INTEGER NOT NULL,
+    metadata TEXT NOT NULL
+) STRICT;
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job INTEGER NOT NULL, expires REAL NOT NULL
+) STRICT;
+""",
+)
 
 T = TypeVar("T")
-Row = TypeVar("Row", ConfigurationRow, JobRow)
+Row = TypeVar("Row", ConfigurationRow, JobRow, UploadRow)
 
 
 def _table(kind: type[Any]) -> str:
-    return "configurations" if kind is ConfigurationRow else "jobs"
+    return {ConfigurationRow: "configurations", JobRow: "jobs", UploadRow: "uploads"}[kind]
 
 
 class Database:
@@ -57,11 +78,11 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_VERSION};COMMIT;")
+            for number, step in enumerate(_STEPS[version:], version + 1):
+                connection.executescript(f"BEGIN;{step}PRAGMA user_version={number};COMMIT;")
         except sqlite3.Error as error:
             raise ConfigurationError(f"cannot use the node's database {str(path)!r}: {error}") from error
-        if version > _VERSION:
+        if version > len(_STEPS):
             raise ConfigurationError(
                 f"{str(path)!r} was written by a newer version; use that, or another --state folder"
             )
@@ -92,8 +113,8 @@ class Database:
         row.id = await self._call(work)
         return row.id
 
-    async def update(self, row: ConfigurationRow | JobRow) -> None:
-        """Write ``row`` as it is now. A configuration in use takes that from every other one."""
+    async def update(self, row: ConfigurationRow | JobRow, *, without_upload: str | None = None) -> None:
+        """Write ``row`` as it is now, and remove an upload. A configuration in use takes that from every other one."""
         values = asdict(row)
 
         def work() -> None:
@@ -104,6 +125,8 @@ class Database:
                 if isinstance(row, ConfigurationRow) and row.used:
                     connection.execute("UPDATE configurations SET used = 0")
                 connection.execute(f"UPDATE {_table(type(row))} SET {sets} WHERE id = :id", values)  # noqa: S608
+                if without_upload is not None:
+                    connection.execute("DELETE FROM uploads WHERE id = ?", (without_upload,))
 
         await self._call(work)
 
@@ -131,6 +154,70 @@ class Database:
     async def delete_job(self, number: int) -> None:
         """Remove a job's row."""
         await self._call(lambda: self._connection.execute("DELETE FROM jobs WHERE id = ?", (number,)))
+
+    async def living_jobs(self) -> list[JobRow]:
+        """The jobs that have not ended, oldest first."""
+        return await self._select(JobRow, "WHERE state = 'queued' ORDER BY id", ())
+
+    async def outputs(self) -> set[str]:
+        """The spool names of all outputs."""
+        statement = "SELECT output FROM jobs WHERE output IS NOT NULL"
+        return {str(row[0]) for row in await self._call(lambda: self._connection.execute(statement).fetchall())}
+
+    async def ended_before(self, when: str) -> list[JobRow]:
+        """The jobs that ended before ``when``, an ISO 8601 time."""
+        return await self._select(JobRow, "WHERE processed_date < ? ORDER BY id LIMIT 1000", (when,))
+
+    async def uploads(self) -> list[UploadRow]:
+        """All uploads."""
+        return await self._select(UploadRow, "ORDER BY created", ())
+
+    async def save_upload(self, row: UploadRow) -> None:
+        """Add or write an upload."""
+        values = asdict(row)
+
+        def work() -> None:
+            names, marks = ", ".join(values), ", ".join("?" * len(values))
+            statement = f"INSERT OR REPLACE INTO uploads ({names}) VALUES ({marks})"  # noqa: S608 - our own names
+            self._connection.execute(statement, tuple(values.values()))
+
+        await self._call(work)
+
+    async def delete_upload(self, identifier: str) -> None:
+        """Remove an upload's row."""
+        await self._call(lambda: self._connection.execute("DELETE FROM uploads WHERE id = ?", (identifier,)))
+
+    async def insert_once(self, row: JobRow, key: str, fingerprint: str, expires: float) -> tuple[int, str]:
+        """Add ``row`` under an idempotency key, or find the job that was added under it.
+
+        Returns:
+            The job's id and the fingerprint it was added with.
+        """
+        values = asdict(row)
+        del values["id"]
+
+        def work() -> tuple[int, str]:
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                connection.execute("DELETE FROM answers WHERE expires < ?", (time.time(),))
+                known = connection.execute("SELECT job, fingerprint FROM answers WHERE key = ?", (key,)).fetchone()
+                if known is not None:
+                    return int(known[0]), str(known[1])
+                names, marks = ", ".join(values), ", ".join("?" * len(values))
+                statement = f"INSERT INTO jobs ({names}) VALUES ({marks})"  # noqa: S608 - our own names
+                number = connection.execute(statement, tuple(values.values())).lastrowid or 0
+                connection.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (key, fingerprint, number, expires))
+                row.id = number
+                return number, fingerprint
+
+        return await self._call(work)
+
+    async def answer(self, key: str) -> tuple[int, str] | None:
+        """The job that was added under an idempotency key, and the fingerprint it was added with."""
+        statement = "SELECT job, fingerprint FROM answers WHERE key = ? AND expires >= ?"
+        row = await self._call(lambda: self._connection.execute(statement, (key, time.time())).fetchone())
+        return None if row is None else (int(row[0]), str(row[1]))
 
     async def stop_configurations(self) -> list[str]:
         """No configuration can be used from now on; the spool names of their files, which may go."""

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import os
 import re
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from acceleratorAPI.errors import NotFoundError
+from acceleratorAPI.errors import JobError, NotFoundError
 from acceleratorAPI.node.problems import RequestError
+
+if TYPE_CHECKING:
+    from acceleratorAPI.node.engine import LiveJob
 
 READ_BYTES = 1 << 20
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.IGNORECASE)
 
 
+def crc32c_field(crc32c: int) -> str:
+    """The member ``crc32c`` of a digest field (RFC 9530)."""
+    return f"crc32c=:{base64.b64encode(crc32c.to_bytes(4, 'big')).decode()}:"
+
+
 class Download(Response):
     """Streams a file that does not change any more. Several ranges at once are answered by the whole file."""
 
-    def __init__(self, request: Request, path: Path, threads: Executor) -> None:
-        """Raises:
-        NotFoundError: the file is gone.
-        RequestError: the range lies outside of the file.
+    def __init__(
+        self, request: Request, path: Path, threads: Executor, crc32c: int | None = None, start: int | None = None
+    ) -> None:
+        """Args:
+            request: may ask for one range.
+            path: of the file.
+            threads: where it is read.
+            crc32c: of the whole file, when it is known.
+            start: leave out the bytes before, whatever the request asks for.
+
+        Raises:
+            NotFoundError: the file is gone.
+            RequestError: the range lies outside of the file.
         """
         self._threads = threads
         try:
@@ -36,12 +56,14 @@ class Download(Response):
         size = os.fstat(self._descriptor).st_size
         etag = f'"{path.name}"'
         try:
-            self._start, self._end = _wanted(request, size, etag)
+            self._start, self._end = (min(start, size), size) if start is not None else _wanted(request, size, etag)
         except RequestError:
             os.close(self._descriptor)
             raise
         headers = {"Accept-Ranges": "bytes", "ETag": etag, "Content-Length": str(self._end - self._start)}
-        partial = (self._start, self._end) != (0, size)
+        if crc32c is not None:
+            headers["Repr-Digest"] = crc32c_field(crc32c)
+        partial = start is None and (self._start, self._end) != (0, size)
         if partial:
             headers["Content-Range"] = f"bytes {self._start}-{self._end - 1}/{size}"
         super().__init__(None, 206 if partial else 200, headers, "application/octet-stream")
@@ -65,6 +87,66 @@ class Download(Response):
         finally:
             left.cancel()
             os.close(self._descriptor)
+
+
+class Follow(Response):
+    """Streams a job's output while it grows, to its end. A job that fails cuts the connection: the end is missing."""
+
+    def __init__(self, job: LiveJob, paths: tuple[Path, Path], offset: int, threads: Executor) -> None:
+        """Args:
+        job: whose output it is.
+        paths: of the file while it grows, and once it is whole.
+        offset: bytes the client has already.
+        threads: where the file is read.
+        """
+        self._job = job
+        self._paths = paths
+        self._at = offset
+        self._threads = threads
+        super().__init__(None, 200, {"Cache-Control": "no-store"}, "application/octet-stream")
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        left = asyncio.ensure_future(_disconnect(receive))
+        descriptor = -1
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while not left.done():
+                ended, there = self._job.ended.is_set(), self._job.bytes_out
+                if self._job.failed:
+                    raise JobError("the job failed while its output was read")
+                if self._at < there:
+                    descriptor = descriptor if descriptor >= 0 else self._open()
+                    await self._send_up_to(there, descriptor, send, left)
+                elif ended:
+                    break
+                else:
+                    changed = asyncio.ensure_future(self._job.change.wait())
+                    await asyncio.wait([changed, left], return_when=asyncio.FIRST_COMPLETED)
+                    changed.cancel()
+            if not left.done():
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            left.cancel()
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _open(self) -> int:
+        for path in self._paths:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        raise NotFoundError("the result of this job is gone")
+
+    async def _send_up_to(self, there: int, descriptor: int, send: Send, left: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        while self._at < there and not left.done():
+            wanted = min(READ_BYTES, there - self._at)
+            data = await loop.run_in_executor(self._threads, os.pread, descriptor, wanted, self._at)
+            if not data:
+                raise OSError("a result file became shorter while it was sent")
+            self._at += len(data)
+            await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 async def _disconnect(receive: Receive) -> None:

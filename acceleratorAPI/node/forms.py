@@ -18,7 +18,7 @@ from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
 
 FILE = "datafile"
-FIELDS = frozenset({"parameters", "configuration", "source", "target"})
+FIELDS = frozenset({"parameters", "configuration", "source", "target", "folder"})
 MAX_FIELD_BYTES = 1 << 20
 _SEND_A_FORM = " when it has no file; send multipart/form-data"
 
@@ -118,7 +118,7 @@ class _Multipart:
             self._reader.close()
         except BaseException:
             if self._writer is not None:
-                await self._writer.abort()
+                await self._writer.abandon()
             raise
 
     async def _begin(self, part: Part) -> None:

@@ -161,8 +161,12 @@ class MultipartReader:
             self._state = _State.EPILOGUE
             return len(chunk), None
         line_end = head.find(b"\r\n")
-        line = head if line_end < 0 else head[:line_end]
-        if bytes(line).strip(b" \t") not in (b"", b"-", b"\r"):
+        if line_end < 0:
+            # The beginning of "--", or padding and perhaps the beginning of a line end.
+            well_formed = head == b"-" or bytes(head).lstrip(b" \t") in (b"", b"\r")
+        else:
+            well_formed = not head[:line_end].strip(b" \t")
+        if not well_formed:
             raise InputError("multipart body: a boundary is followed by other text on its line")
         end = head.find(b"\r\n\r\n", max(line_end, 0))
         if end < 0:

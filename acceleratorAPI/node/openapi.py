@@ -21,6 +21,7 @@ _WHEN = {
     413: "A text field or a body without a file is too long.",
     415: "The body has a type that is not read here.",
     416: "No byte of the range exists.",
+    422: "The idempotency key was used for another request.",
     503: "The queue is full or the node is ending; see Retry-After.",
     507: "The node's disk has no space for the file.",
 }
@@ -51,7 +52,13 @@ _TEXT_FIELDS: dict[str, Any] = {
     },
     "source": {
         "type": "string",
-        "description": "Instead of `datafile`: absolute path or file:// URL on the node's machine (--files-under).",
+        "description": "Instead of `datafile`: absolute path or file:// URL of a file on the node's machine, or of a"
+        " folder if the function takes one (--files-under).",
+    },
+    "folder": {
+        "type": "string",
+        "enum": ["0", "1"],
+        "description": "`1`: `datafile` is the tar file (ustar or pax) of a folder, for a function that takes one.",
     },
     "target": {
         "type": "string",

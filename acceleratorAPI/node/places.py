@@ -14,14 +14,20 @@ from acceleratorAPI.files import access_error
 
 @dataclass(frozen=True, slots=True)
 class SourcePlace:
-    """A file to read; ``size_bytes`` is ``None`` for a FIFO or device."""
+    """A file or folder to read; ``size_bytes`` is ``None`` for all but a regular file."""
 
     path: str
     size_bytes: int | None
+    is_folder: bool = False
 
 
-def source_place(text: str, roots: tuple[Path, ...]) -> SourcePlace:
+def source_place(text: str, roots: tuple[Path, ...], *, folder: bool = False) -> SourcePlace:
     """The file ``text`` names, readable as far as can be seen now.
+
+    Args:
+        text: absolute path or ``file://`` URL.
+        roots: where it must lie.
+        folder: it may also be a folder.
 
     Raises:
         InputError: ``text`` is no absolute path.
@@ -33,11 +39,12 @@ def source_place(text: str, roots: tuple[Path, ...]) -> SourcePlace:
         status = os.stat(path)
     except OSError as error:
         raise access_error("read", text, error) from error
-    if stat.S_ISDIR(status.st_mode):
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if is_folder and not folder:
         raise FileAccessError(f"cannot read {text!r}: it is a folder")
-    if not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK | os.X_OK if is_folder else os.R_OK):
         raise FileAccessError(f"cannot read {text!r}: Permission denied")
-    return SourcePlace(path, status.st_size if stat.S_ISREG(status.st_mode) else None)
+    return SourcePlace(path, status.st_size if stat.S_ISREG(status.st_mode) else None, is_folder)
 
 
 def target_place(text: str, roots: tuple[Path, ...]) -> str:

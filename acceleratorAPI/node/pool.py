@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,11 +22,13 @@ from acceleratorAPI.errors import (
     WorkerCrashedError,
     error_from_code,
 )
-from acceleratorAPI.node.commands import Command, Configure, encode
+from acceleratorAPI.node.commands import Command, Configure, InputNews, encode
 from acceleratorAPI.node.sandbox import Sandbox
 from acceleratorAPI.node.worker import KEPT_CONFIGURATIONS
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S = 30.0
 
 _LINE_LIMIT_BYTES = 16 << 20
 
@@ -35,14 +38,25 @@ def _nothing(_bytes_in: int, _bytes_out: int) -> None:
 
 
 class Call:
-    """One command on its way through the pool. ``answer`` is the worker's ``done`` event."""
+    """One command on its way through the pool.
 
-    def __init__(self, command: Command, progress: Callable[[int, int], None] = _nothing) -> None:
+    Attributes:
+        answer: the worker's ``done`` event.
+        started: the worker has begun.
+        long: it may take its slot for long, as much is to be read or the input is still on its way.
+    """
+
+    def __init__(
+        self, command: Command, progress: Callable[[int, int], None] = _nothing, *, long: bool = False
+    ) -> None:
         self.command = command
+        self.long = long
+        self.queued_s = time.monotonic()
         self.key = command.key if isinstance(command, Configure) else command.configuration.key
         self.progress = progress
         self.running = False
         self.answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.started = asyncio.Event()
         self.cancelled: str | None = None
         self.slot: Slot | None = None
 
@@ -50,9 +64,10 @@ class Call:
 class Slot:
     """A place for one job: a worker process, started again when it dies."""
 
-    def __init__(self, number: int, threads: int, sandbox: Sandbox) -> None:
+    def __init__(self, number: int, threads: int, max_output: int | None, sandbox: Sandbox) -> None:
         self.number = number
         self._threads = threads
+        self._max_output = max_output
         self._sandbox = sandbox
         self.protections: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
@@ -60,6 +75,7 @@ class Slot:
         self._writer: asyncio.StreamWriter | None = None
         self._starting = asyncio.Lock()
         self._retired = asyncio.Event()
+        self.long = False
         # Mirrors the worker's own memory of configurations, to send a job where it needs none again.
         self.configured: OrderedDict[str, None] = OrderedDict()
 
@@ -96,6 +112,7 @@ class Slot:
                     "acceleratorAPI.node.worker",
                     str(theirs.fileno()),
                     str(self._threads),
+                    str(self._max_output or 0),
                     json.dumps(asdict(self._sandbox)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sys.stderr,
@@ -132,7 +149,9 @@ class Slot:
                 break
         self._remember(call.key)
         while event:
-            if event["event"] == "progress":
+            if event["event"] == "started":
+                call.started.set()
+            elif event["event"] == "progress":
                 call.progress(event["bytes_in"], event["bytes_out"])
             elif event["event"] == "done":
                 return event
@@ -140,6 +159,11 @@ class Slot:
                 raise error_from_code(event["code"], event["message"])
             event = await self._receive()
         raise WorkerCrashedError(await self._cause())
+
+    def tell(self, news: InputNews) -> None:
+        """Let the worker know how far the input of its job is."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode(news))
 
     async def _receive(self) -> dict[str, Any]:
         """The next event; empty when the worker is gone."""
@@ -195,10 +219,15 @@ class Slot:
 
 
 class Pool:
-    """The slots, and the calls that wait for one. A call goes where its configuration is already in memory."""
+    """The slots, and the calls that wait for one. A call goes where its configuration is already in memory.
 
-    def __init__(self, slots: int, threads: int, sandbox: Sandbox | None = None) -> None:
-        self.slots = [Slot(number, threads, sandbox or Sandbox()) for number in range(slots)]
+    Long calls leave one slot to short ones, where there are several, and let short ones pass them in the queue for
+    ``PATIENCE_S`` seconds.
+    """
+
+    def __init__(self, slots: int, threads: int, max_output: int | None = None, sandbox: Sandbox | None = None) -> None:
+        """Make the slots; ``threads`` and ``max_output`` (bytes) are what one job may use."""
+        self.slots = [Slot(number, threads, max_output, sandbox or Sandbox()) for number in range(slots)]
         # Of the workers, in words; known when the first one is ready.
         self.protections: list[str] = []
         self._idle = list(self.slots)
@@ -266,13 +295,23 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     def _dispatch(self) -> None:
-        while self._idle and self._waiting:
-            call = self._waiting.popleft()
+        while self._idle and (call := self._next()) is not None:
+            self._waiting.remove(call)
             slot = next((slot for slot in self._idle if call.key in slot.configured), self._idle[0])
             self._idle.remove(slot)
+            slot.long = call.long
             call.slot = slot
             call.running = True
             self._background(self._run(slot, call))
+
+    def _next(self) -> Call | None:
+        """The waiting call whose turn it is, if any may run now."""
+        busy_for_long = sum(slot.long for slot in self.slots)
+        long_may_run = busy_for_long < max(1, len(self.slots) - 1)
+        first_long = next((call for call in self._waiting if call.long), None) if long_may_run else None
+        if first_long is not None and time.monotonic() - first_long.queued_s > PATIENCE_S:
+            return first_long
+        return next((call for call in self._waiting if not call.long), first_long)
 
     async def _run(self, slot: Slot, call: Call) -> None:
         try:
@@ -288,6 +327,7 @@ class Pool:
         else:
             call.answer.set_result(answer)
         call.slot = None
+        slot.long = False
         self._idle.append(slot)
         self._dispatch()
         if slot in self._idle and not slot.alive and not self._closed:

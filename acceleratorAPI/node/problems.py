@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http
+import json
 import logging
 import secrets
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +21,8 @@ from acceleratorAPI.protocol.records import App, ParametersResult, Problem
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# The one status of tus that HTTP does not have.
+_TITLES = {460: "Checksum Mismatch"}
 
 
 class RequestError(InputError):
@@ -31,23 +35,40 @@ class RequestError(InputError):
 
 
 def problem(
-    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, app: App | None = None
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    app: App | None = None,
+    kind: str = "about:blank",
+    extra: dict[str, Any] | None = None,
 ) -> Response:
-    """An error answer."""
-    return Response(problem_text(status, code, detail, app), status, headers, MEDIA_TYPE)
+    """An error answer; ``kind`` is the problem's type and ``extra`` what that type adds."""
+    text = problem_text(status, code, detail, app=app, kind=kind, extra=extra)
+    return Response(text, status, headers, MEDIA_TYPE)
 
 
-def problem_text(status: int, code: str, detail: str, app: App | None = None) -> str:
+def problem_text(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    app: App | None = None,
+    kind: str = "about:blank",
+    extra: dict[str, Any] | None = None,
+) -> str:
     """The body of an error answer."""
     body = Problem(
-        title=http.HTTPStatus(status).phrase,
+        type=kind,
+        title=_TITLES.get(status) or http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,
         errorcode=code,
         parametersresult=ParametersResult(app=app or results.failed(detail)),
     )
-    return body.model_dump_json()
+    return json.dumps({**body.model_dump(), **extra}) if extra else body.model_dump_json()
 
 
 def problem_of(error: AcceleratorError) -> Response:

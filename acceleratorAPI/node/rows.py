@@ -1,4 +1,4 @@
-"""What the node remembers in its database: one row a configuration, one row a job. Plain data."""
+"""What the node remembers in its database: one row a configuration, a job, an upload. Plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from acceleratorAPI.protocol.records import JobState
 
 def now() -> str:
     """The time, as records hold it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return iso(datetime.now(UTC))
+
+
+def iso(when: datetime) -> str:
+    """A UTC time, as records hold it."""
+    return when.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
@@ -50,10 +55,17 @@ class JobRow:
 
     Attributes:
         parameters: the request's, masked, as JSON text.
+        function_parameters: those of ``process``, masked, as JSON text.
+        masked: ``function_parameters`` lacks secrets: after a restart the job cannot be run from it.
+        attempts: how often a node has begun with it.
+        source: path of an input read in place.
+        target: path of an output written in place.
+        folder: the input is a folder, or the tar file of one.
         input: spool name.
         input_name: the client's name of the file, or the path read in place.
         input_bytes: size of the input, ``None`` when it is not known or there is none.
         output: spool name; the file exists once the job has succeeded.
+        crc32c: of the output in the spool.
         result: ``app`` as JSON text.
     """
 
@@ -61,6 +73,12 @@ class JobRow:
     accelerator: str
     created: str
     parameters: str
+    function_parameters: str = "{}"
+    masked: bool = False
+    attempts: int = 1
+    source: str | None = None
+    target: str | None = None
+    folder: bool = False
     state: JobState = "queued"
     errorcode: str | None = None
     processed_date: str | None = None
@@ -69,6 +87,35 @@ class JobRow:
     input_name: str | None = None
     input_bytes: int | None = None
     output: str | None = None
+    crc32c: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0
     id: int = 0
+
+
+@dataclass(slots=True)
+class UploadRow:
+    """An input that arrives in pieces.
+
+    Attributes:
+        id: random, and its name in the spool.
+        expires: seconds since the epoch at which it goes when nothing was added since.
+        boot: the machine's run in which ``offset`` was written.
+        length: of the whole in bytes, ``None`` while it is not known.
+        offset: how many bytes are there and right.
+        crc32c: of these.
+        complete: nothing is missing.
+        partial: a part of another upload.
+        metadata: the client's, as it came.
+    """
+
+    id: str
+    created: str
+    expires: float
+    boot: str
+    length: int | None = None
+    offset: int = 0
+    crc32c: int = 0
+    complete: bool = False
+    partial: bool = False
+    metadata: str = ""

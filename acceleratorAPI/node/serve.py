@@ -30,11 +30,13 @@ from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.limits import usable_connections
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.sandbox import Sandbox, check_required
+from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.state import StateFolder
 from acceleratorAPI.node.tls import server_context
+from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
 from acceleratorAPI.protocol.records import Lease
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 512
 _GRACE_S = 2
+_EXPIRE_EVERY_S = 60.0
 
 
 def serve(settings: Settings) -> int:
@@ -92,11 +95,12 @@ class _Node:
             tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         listener = _listen(settings.host, settings.port)
         url = _url("http" if tls is None else "https", settings.host, listener)
-        self._pool = Pool(settings.slots, settings.threads, sandbox)
+        self._pool = Pool(settings.slots, settings.threads, settings.max_output, sandbox)
         database = Database(state.database)
-        engine = Engine(database, spool, self._pool, queue=settings.queue, legacy_profiling=settings.legacy_profiling)
+        uploads = Uploads(database, spool, settings.upload_lifetime_s)
+        engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, settings)
         urls = Urls(settings.public_url, url)
-        service = Service(settings, database, spool, engine, self._lease, urls)
+        service = Service(settings, database, spool, uploads, engine, self._lease, urls)
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
         guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
         config = uvicorn.Config(
@@ -187,6 +191,7 @@ class _Server(uvicorn.Server):
         ]
         self.started = True
         self._pool.start()
+        self._expiry = asyncio.create_task(self._expire())
         self._hooks.listening()
 
     def _connection(self) -> asyncio.Protocol:
@@ -201,7 +206,16 @@ class _Server(uvicorn.Server):
         self.should_exit = True
         self._engine.draining = True
 
+    async def _expire(self) -> None:
+        while True:
+            try:
+                await self._engine.expire()
+            except Exception:
+                log.exception("old files and records could not be removed")
+            await asyncio.sleep(_EXPIRE_EVERY_S)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._expiry.cancel()
         for server in self.servers:
             server.close()
         await self._engine.drain()

@@ -12,6 +12,7 @@ from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
+from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.protocol.cards import CatalogueEntry
 
@@ -23,6 +24,7 @@ class Service:
     settings: Settings
     database: Database
     spool: Spool
+    uploads: Uploads
     engine: Engine
     lease: LeaseWatch
     urls: Urls

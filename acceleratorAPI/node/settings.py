@@ -55,6 +55,7 @@ class Settings:
         slots: how many jobs run at the same time.
         threads: how many cores one job may use.
         queue: how many jobs may wait.
+        max_output: how many bytes the output of one job may have, ``None`` for no limit.
         public_url: how clients reach the node, for the URLs in its answers.
         tls_cert: PEM file of the certificate it speaks TLS with.
         tls_key: PEM file of that certificate's key.
@@ -65,6 +66,9 @@ class Settings:
         sandbox_allow: files and folders (models, devices) a function may use besides.
         worker_memory: bytes of address space a worker may have; ``None`` for no limit.
         limits: deadlines and sizes of requests and connections.
+        drain_s: how long running jobs may go on after SIGTERM, before they are put back for the next start.
+        keep_results_s: how long the result and record of an ended job stay.
+        upload_lifetime_s: how long an upload stays that nothing is added to.
 
     Raises:
         ConfigurationError: a value is not usable.
@@ -82,6 +86,7 @@ class Settings:
     slots: int = 0
     threads: int = 0
     queue: int = 64
+    max_output: int | None = None
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -92,15 +97,22 @@ class Settings:
     sandbox_allow: tuple[Path, ...] = ()
     worker_memory: int | None = None
     limits: Limits = DEFAULTS
+    drain_s: float = 30.0
+    keep_results_s: float = 7 * 86400.0
+    upload_lifetime_s: float = 86400.0
 
     def __post_init__(self) -> None:
         # Zero means "as many as fit this machine", decided here once.
         object.__setattr__(self, "slots", self.slots or min(4, cores()))
         object.__setattr__(self, "threads", self.threads or cores())
         object.__setattr__(self, "state", Path(os.path.abspath(self.state or default_state())))
-        for name, least in (("port", 0), ("slots", 1), ("threads", 1), ("queue", 0)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"--{name} {getattr(self, name)}: use {least} or more")
+        least = {"port": 0, "slots": 1, "threads": 1, "queue": 0}
+        for name, lowest in {**least, "drain_s": 0, "keep_results_s": 0, "upload_lifetime_s": 0}.items():
+            if not getattr(self, name) >= lowest:
+                option = name.removesuffix("_s").replace("_", "-")
+                raise ConfigurationError(f"--{option} {getattr(self, name)}: use {lowest} or more")
+        if self.max_output is not None and self.max_output < 1:
+            raise ConfigurationError(f"--max-output {self.max_output}: use 1 or more, or leave it out for no limit")
         if self.port > 65535:
             raise ConfigurationError(f"--port {self.port}: use 0 (a free one) to 65535")
         if self.auth == "none" and not is_loopback(self.host):

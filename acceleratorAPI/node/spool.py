@@ -10,10 +10,14 @@ from collections.abc import Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
+from crc32c import crc32c as crc32c_of
+
 from acceleratorAPI.errors import DiskFullError
 from acceleratorAPI.node.disk import disk_error
+from acceleratorAPI.node.streams import GROWING
 
 BUFFER_BYTES = 1 << 20
+RESERVE_BYTES = 2 << 30
 
 
 class Spool:
@@ -34,12 +38,17 @@ class Spool:
         """Where the file ``name`` is."""
         return self.folder / name
 
+    def growing(self, name: str) -> Path:
+        """Where the output ``name`` is while it is written."""
+        return self.folder / f"{name}{GROWING}"
+
     def remove(self, *names: str | None) -> None:
         """Remove these files, as far as they exist."""
         for name in names:
             if name:
                 with contextlib.suppress(OSError):
                     self.path(name).unlink(missing_ok=True)
+                    self.growing(name).unlink(missing_ok=True)
 
     def sweep(self, keep: Iterable[str]) -> int:
         """Remove every file but ``keep`` (what a killed node left behind); how many they were."""
@@ -52,28 +61,51 @@ class Spool:
         """Refuse what cannot fit before its bytes travel.
 
         Raises:
-            DiskFullError: fewer than ``size_bytes`` are free.
+            DiskFullError: fewer than ``size_bytes`` are free, a reserve for the database and the log aside.
         """
         disk = os.statvfs(self.folder)
-        free = disk.f_bavail * disk.f_frsize
+        reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
+        free = max(0, disk.f_bavail * disk.f_frsize - reserve)
         if size_bytes > free:
             raise DiskFullError(
                 f"the request's {size_bytes} bytes do not fit in the {free} bytes free on the node's disk;"
                 " free some space, then try again"
             )
 
-    def writer(self, name: str) -> SpoolWriter:
-        """A writer of the new file ``name``."""
-        return SpoolWriter(self.path(name), self.threads)
+    def reserve(self, name: str, size_bytes: int) -> None:
+        """Make the new file ``name`` with room for ``size_bytes``.
+
+        Raises:
+            DiskFullError: there is no such room.
+        """
+        self.check_room(size_bytes)
+        descriptor = os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            if size_bytes:
+                os.posix_fallocate(descriptor, 0, size_bytes)
+        except OSError as error:
+            self.remove(name)
+            raise disk_error("reserve space for the file", error) from error
+        finally:
+            os.close(descriptor)
+
+    def writer(self, name: str, *, at: int | None = None, crc32c: int = 0) -> SpoolWriter:
+        """A writer of the new file ``name``, or of one that exists, from the offset ``at`` on."""
+        return SpoolWriter(self.path(name), self.threads, at, crc32c)
 
 
 class SpoolWriter:
-    """Writes one new file through two reused buffers: one fills while a thread writes the other.
+    """Writes a file through two reused buffers: one fills while a thread writes the other and sums it up.
 
     Fresh memory for each chunk would cost twice the processor time: each one is page-faulted anew.
+
+    Attributes:
+        size_bytes: taken so far, on the disk or not.
+        end: offset in the file up to which all is written.
+        crc32c: of the file up to ``end``, when the writer was given the one up to its start.
     """
 
-    def __init__(self, path: Path, threads: Executor) -> None:
+    def __init__(self, path: Path, threads: Executor, at: int | None = None, crc32c: int = 0) -> None:
         self._path = path
         self._threads = threads
         self._filling = memoryview(bytearray(BUFFER_BYTES))
@@ -81,8 +113,11 @@ class SpoolWriter:
         self._fill = 0
         self._pending: asyncio.Future[None] | None = None
         self.size_bytes = 0
+        self.end = at or 0
+        self.crc32c = crc32c
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._descriptor = os.open(path, flags | (os.O_CREAT | os.O_EXCL if at is None else 0), 0o600)
         except OSError as error:
             raise disk_error("store the file", error) from error
 
@@ -110,8 +145,8 @@ class SpoolWriter:
         os.close(self._descriptor)
         self._descriptor = -1
 
-    async def abort(self) -> None:
-        """Close and remove the file, whatever happened before."""
+    async def abandon(self) -> None:
+        """Close the file as it is, whatever happened before; what was not written yet is lost."""
         if self._pending is not None:
             # The thread must be done with the descriptor before its number can be given to another file.
             await asyncio.wait([self._pending])
@@ -120,8 +155,6 @@ class SpoolWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
 
     async def _swap(self) -> None:
         await self._settle()
@@ -134,13 +167,18 @@ class SpoolWriter:
     async def _settle(self) -> None:
         if self._pending is None:
             return
-        # Shielded: when the request is cancelled, abort() still waits for the thread.
+        # Shielded: when the request is cancelled, abandon() still waits for the thread.
         await asyncio.shield(self._pending)
         self._pending = None
 
     def _write_all(self, data: memoryview) -> None:
+        crc32c = crc32c_of(data, self.crc32c)
+        size = len(data)
         try:
             while data:
-                data = data[os.write(self._descriptor, data) :]
+                written = os.pwrite(self._descriptor, data, self.end + size - len(data))
+                data = data[written:]
         except OSError as error:
             raise disk_error("store the file", error) from error
+        self.crc32c = crc32c
+        self.end += size

@@ -1,4 +1,4 @@
-"""The state folder of a node: its lock, token, address file, database and spool. One living node a folder."""
+"""The state folder of a node: its lock, token, address file, database, spool and scratch. One living node a folder."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class StateFolder:
         self.database = folder / "node.db"
         self.spool = folder / "spool"
         self.temporary = folder / "tmp"
+        self.scratch = folder / "scratch"
         self._address = folder / "node.json"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ class StateFolder:
     def workplaces(self) -> list[Path]:
         """The folders whose files workers make: spool, scratch and temporary ones, the last one emptied."""
         shutil.rmtree(self.temporary, ignore_errors=True)
-        places = [self.spool, self.folder / "scratch", self.temporary]
+        places = [self.spool, self.scratch, self.temporary]
         for place in places:
             place.mkdir(mode=0o700, exist_ok=True)
         return places
@@ -112,8 +113,8 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove all a node and its provider keep here, and the folder when nothing else is in it."""
-        for place in (self.spool, self.temporary, self.folder / "scratch"):
-            shutil.rmtree(place, ignore_errors=True)
+        for owned in (self.spool, self.scratch, self.temporary):
+            shutil.rmtree(owned, ignore_errors=True)
         # By name, never the whole tree: --state may name a folder that has other things in it. The lock goes last.
         names = (
             "node.json",

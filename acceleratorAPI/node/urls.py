@@ -42,9 +42,17 @@ class Urls:
             scheme = _first(headers.get("x-forwarded-proto")) or scheme
             host = _first(headers.get("x-forwarded-host")) or host
             prefix = _first(headers.get("x-forwarded-prefix")).rstrip("/")
-        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        if scheme not in ("http", "https") or not _is_host(host):
             return self._own_url
         return f"{scheme}://{host}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can stand in a URL: also its port and its address are looked at."""
+    try:
+        return _HOST.fullmatch(text) is not None and urlsplit(f"//{text}").port != 0
+    except ValueError:
+        return False
 
 
 def _first(value: str | None) -> str:
@@ -59,7 +67,10 @@ def configuration_id(reference: str) -> int:
         InputError: it is none of them.
     """
     text = reference.strip()
-    match = _CONFIGURATION.fullmatch(urlsplit(text).path if "/" in text else text)
+    try:
+        match = _CONFIGURATION.fullmatch(urlsplit(text).path if "/" in text else text)
+    except ValueError:  # a bracket that belongs to no address
+        match = None
     if match is None:
         raise InputError(f"configuration = {reference[:200]!r}: use the url or id a configuration was answered with")
     return int(match[1])

@@ -11,19 +11,16 @@ from fastapi.responses import Response
 
 from acceleratorAPI.errors import InputError, NotFoundError
 from acceleratorAPI.functions import registry
-from acceleratorAPI.functions.base import check_parameters
 from acceleratorAPI.node import asked, openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, configuration_record, page_of, process_record
 from acceleratorAPI.node.download import Download
 from acceleratorAPI.node.forms import Form, read_form
-from acceleratorAPI.node.places import source_place, target_place
 from acceleratorAPI.node.problems import problem
-from acceleratorAPI.node.redact import masked, scrubbed
+from acceleratorAPI.node.redact import masked
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, now
 from acceleratorAPI.node.service import Service
-from acceleratorAPI.node.urls import configuration_id
+from acceleratorAPI.node.submission import Wanted, check_need, check_parameters_scrubbed, submit
 from acceleratorAPI.protocol import paths
-from acceleratorAPI.protocol.cards import Card
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, Page, ProcessRecord
 
 Route = TypeVar("Route", bound=Callable[..., Any])
@@ -127,7 +124,7 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
     request = asked.parse(form.fields.get("parameters"))
     name = service.function_name(request.accelerator)
     kind = registry.load(name)
-    _check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
+    check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
     check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
     stored = masked(request.parameters)
     row = ConfigurationRow(
@@ -145,25 +142,6 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
         app = App.model_validate_json(row.result or "{}")
         return problem(400, row.errorcode or "error", app.msg, app=app)
     return configuration_record(row, base)
-
-
-def check_parameters_scrubbed(model: Any, values: dict[str, Any], function: str) -> None:
-    """``check_parameters``, whose message must not repeat a secret.
-
-    Raises:
-        ParameterError: as there.
-    """
-    try:
-        check_parameters(model, values, function)
-    except InputError as error:
-        raise type(error)(scrubbed(str(error), values)) from None
-
-
-def _check_need(field: str, need: str, given: bool, card: Card, request: str) -> None:
-    if need == "required" and not given:
-        raise InputError(f"{card.name}: {request} needs a {field}")
-    if need == "none" and given:
-        raise InputError(f"{card.name}: {request} takes no {field}")
 
 
 def _process_routes(routes: APIRouter, service: Service) -> None:
@@ -254,7 +232,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         row = await engine.job(id)
         if row.output is None or engine.progress(row).state != "succeeded":
             raise NotFoundError(f"job {id} has no result file")
-        return Download(request, service.spool.path(row.output), service.spool.threads)
+        return Download(request, service.spool.path(row.output), service.spool.threads, row.crc32c)
 
     for path in (result, f"{result}/"):
         routes.add_api_route(path, datafileresult, methods=["HEAD"], include_in_schema=False, response_class=Response)
@@ -262,36 +240,25 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
 
 async def _process(service: Service, form: Form) -> JobRow:
     fields = form.fields
-    reference = fields.get("configuration", "").strip()
-    configuration = await service.engine.usable(configuration_id(reference) if reference else None)
     request = asked.parse(fields.get("parameters"))
-    kind = registry.load(configuration.accelerator)
-    card = kind.card
-    if request.accelerator not in (None, configuration.accelerator):
-        raise InputError(
-            f"env.accelerator = {request.accelerator!r}, but configuration {configuration.id} is of"
-            f" {configuration.accelerator!r}: configure {request.accelerator!r} first"
-        )
-    if fields.get("source") and form.spooled is not None:
-        raise InputError("both datafile and source were sent; send one of them")
-    roots = service.settings.files_under
-    source = source_place(fields["source"], roots) if fields.get("source") else None
-    _check_need("datafile", card.input, source is not None or form.spooled is not None, card, "POST process")
-    if fields.get("target") and card.output == "none":
-        raise InputError(f"{card.name}: it gives no file, so it takes no target")
-    target = target_place(fields["target"], roots) if fields.get("target") else None
-    check_parameters_scrubbed(kind.process_parameters, request.parameters, card.name)
-    output = service.spool.new_name() if target is None and card.output != "none" else None
-    row = JobRow(
-        configuration=configuration.id,
-        accelerator=configuration.accelerator,
-        created=now(),
-        parameters=request.echo,
-        input=form.spooled,
-        input_name=form.filename if source is None else source.path,
-        input_bytes=source.size_bytes if source else (form.size_bytes if form.spooled else None),
-        output=output,
+    wanted = Wanted(
+        configuration=fields.get("configuration", "").strip(),
+        accelerator=request.accelerator,
+        parameters=request.parameters,
+        echo=request.echo,
+        source=fields.get("source", ""),
+        target=fields.get("target", ""),
+        spooled=form.spooled,
+        spooled_bytes=form.size_bytes,
+        name=form.filename or "",
+        folder=_flag("folder", fields.get("folder", "")),
     )
-    await service.engine.submit(row, request.parameters, source.path if source else None, target)
+    row = await submit(service, wanted)
     form.keep()
     return row
+
+
+def _flag(field: str, text: str) -> bool:
+    if text.strip() not in ("", "0", "1"):
+        raise InputError(f"{field} = {text!r}: use 0 or 1")
+    return text.strip() == "1"

@@ -1,6 +1,7 @@
 """A worker process: configures functions and runs one job at a time. It ends when its node does.
 
-Started by the node as ``python -m acceleratorAPI.node.worker FD THREADS SANDBOX``; imports nothing of the HTTP service.
+Started by the node as ``python -m acceleratorAPI.node.worker FD THREADS MAX_OUTPUT SANDBOX``; imports nothing of the
+HTTP service.
 """
 
 from __future__ import annotations
@@ -17,22 +18,20 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from io import FileIO
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from acceleratorAPI.errors import AcceleratorError, ConfigurationError, FunctionFailedError
-from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions import registry
-from acceleratorAPI.functions.base import Function, check_parameters
-from acceleratorAPI.node.commands import Command, Configure, Process, decode
-from acceleratorAPI.node.disk import disk_error
+from acceleratorAPI.functions.base import Function, Outcome, Parameters, check_parameters
+from acceleratorAPI.node.commands import Command, Configure, InputNews, Process, decode
 from acceleratorAPI.node.redact import scrubbed
 from acceleratorAPI.node.sandbox import Sandbox, enter
+from acceleratorAPI.node.streams import Arrival, Progress, file_source, file_target, folder_source
 
 KEPT_CONFIGURATIONS = 4
-PROGRESS_INTERVAL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,13 +41,18 @@ class Link:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._sending = threading.Lock()
+        self.arrival = Arrival()
         self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         threading.Thread(target=self._receive, name="commands", daemon=True).start()
 
     def _receive(self) -> None:
         with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
             for line in lines:
-                self.commands.put(decode(line))
+                message = decode(line)
+                if isinstance(message, InputNews):
+                    self.arrival.tell(message)
+                else:
+                    self.commands.put(message)
         # The node is gone: whatever a kernel is doing, nobody wants it any more.
         os._exit(0)
 
@@ -59,66 +63,13 @@ class Link:
             self._socket.sendall(line)
 
 
-class Progress:
-    """Counts the bytes a job has moved and tells the node a few times a second."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._next = time.monotonic() + PROGRESS_INTERVAL_S
-        self.bytes_in = 0
-        self.bytes_out = 0
-
-    def tell(self) -> None:
-        """Send the counts when the last time is long enough ago."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + PROGRESS_INTERVAL_S
-            self._link.send("progress", bytes_in=self.bytes_in, bytes_out=self.bytes_out)
-
-
-class CountedSource:
-    """A function's input, counted."""
-
-    def __init__(self, file: FileIO, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """As ``FileIO.readinto``."""
-        count = self._file.readinto(buffer)
-        self._progress.bytes_in += count or 0
-        self._progress.tell()
-        return count
-
-
-class CountedTarget:
-    """A function's output, counted."""
-
-    def __init__(self, file: FileIO, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-
-    def write(self, data: memoryview, /) -> int | None:
-        """As ``FileIO.write``.
-
-        Raises:
-            DiskFullError: no space left.
-        """
-        try:
-            count = self._file.write(data)
-        except OSError as error:
-            raise disk_error("write the output", error) from error
-        self._progress.bytes_out += count or 0
-        self._progress.tell()
-        return count
-
-
 class Worker:
     """Executes commands one after the other and keeps the last few configured functions."""
 
-    def __init__(self, link: Link, threads: int) -> None:
+    def __init__(self, link: Link, threads: int, max_output: int | None) -> None:
         self._link = link
         self._threads = threads
+        self._max_output = max_output
         self._configured: OrderedDict[str, Function[Any, Any]] = OrderedDict()
 
     def run(self, protections: list[str]) -> None:
@@ -126,6 +77,8 @@ class Worker:
         self._link.send("ready", protections=protections)
         while True:
             command = self._link.commands.get()
+            # Before "started", which is what the first news of this command's input wait for.
+            self._link.arrival.reset()
             self._link.send("started")
             self._answer(command)
 
@@ -153,6 +106,7 @@ class Worker:
             self._configured.popitem(last=False)
         kind = registry.load(command.function)
         function = kind(self._threads)
+        function.scratch = Path(command.scratch)
         parameters = check_parameters(kind.configure_parameters, command.parameters, command.function)
         datafile = None if command.datafile is None else Path(command.datafile)
         specific = function.configure(parameters, datafile)
@@ -167,18 +121,13 @@ class Worker:
         self._configured.move_to_end(key)
         function = self._configured[key]
         parameters = check_parameters(function.process_parameters, command.parameters, name)
-        progress = Progress(self._link)
-        with contextlib.ExitStack() as files:
-            source = target = None
-            if command.source is not None:
-                source = CountedSource(files.enter_context(open_source(command.source)), progress)
-            if command.target is not None:
-                output = files.enter_context(_replacing(command.target, durable=command.durable))
-                target = CountedTarget(output, progress)
-            outcome = function.process(source, target, parameters)
+        progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
+        outcome, crc32c = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
         measurement = outcome.measurement
         return {
             "specific": dict(outcome.specific),
+            "has_output": outcome.has_output,
+            "crc32c": crc32c,
             "backend": measurement.backend,
             "kernel_s": measurement.kernel_s,
             "bytes_in": measurement.bytes_in,
@@ -187,14 +136,31 @@ class Worker:
         }
 
 
-@contextlib.contextmanager
-def _replacing(path: str, *, durable: bool) -> Iterator[FileIO]:
-    """``files.replacing``, with a disk that fills up at the last flush named as such."""
-    try:
-        with replacing(path, durable=durable) as output:
-            yield output
-    except OSError as error:
-        raise disk_error("write the output", error) from error
+def _run(
+    function: Function[Any, Any],
+    command: Process,
+    parameters: Parameters,
+    progress: Progress,
+    arrival: Arrival,
+    max_output: int | None,
+) -> tuple[Outcome, int | None]:
+    """One job between its files; also the CRC32C of an output in the spool."""
+    given = command.source
+    with contextlib.ExitStack() as stack:
+        target = None
+        if command.target is not None:
+            target = stack.enter_context(file_target(command.target, progress, max_output, spooled=command.spooled))
+        if given is not None and given.folder:
+            folder = stack.enter_context(folder_source(given, progress, arrival))
+            outcome = function.process_folder(folder, target, parameters)
+            if folder.warning:
+                outcome = replace(outcome, specific={"warning": folder.warning, **outcome.specific})
+        else:
+            source = stack.enter_context(file_source(given, progress, arrival)) if given is not None else None
+            outcome = function.process(source, target, parameters)
+        if not outcome.has_output and target is not None:
+            target.drop()
+    return outcome, target.crc32c if target is not None else None
 
 
 def _die_with_parent() -> None:
@@ -204,17 +170,17 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """``argv``: the number of the inherited socket, how many threads one job may use, and the sandbox as JSON."""
+    """``argv``: the inherited socket's number, a job's threads, the bytes it may give (0: any), the sandbox as JSON."""
     # Ctrl-C goes to the terminal's whole group; what becomes of jobs is the node's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # First of all: what a function's import or a second thread begins is under it.
     try:
-        protections = enter(Sandbox(**json.loads(sys.argv[3])))
+        protections = enter(Sandbox(**json.loads(sys.argv[4])))
     except ConfigurationError as error:
         sys.exit(f"acceleratorAPI.node.worker: {error}")
     # A change of user namespace would undo it.
     _die_with_parent()
-    Worker(Link(int(sys.argv[1])), int(sys.argv[2])).run(protections)
+    Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run(protections)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class Card(BaseModel):
         datafile: whether ``start`` takes a configuration file, and what it holds.
         datafile_format: one sentence, empty when there is none.
         input: whether ``process`` reads a file.
-        output: whether ``process`` gives a file.
+        folder: whether a folder may stand in for that file; it comes as a tar stream.
+        output: whether ``process`` gives a file; with ``optional``, each job says whether it did.
         limits: one sentence each, honest ones.
     """
 
@@ -33,6 +34,7 @@ class Card(BaseModel):
     datafile: Need = "none"
     datafile_format: str = ""
     input: Need = "required"
+    folder: bool = False
     output: Need = "required"
     limits: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -81,6 +81,62 @@ class Page(BaseModel, Generic[RecordT]):
     next: str
     previous: str
     results: list[RecordT]
+
+
+class JobRequest(BaseModel):
+    """What ``POST /v2/jobs`` asks for.
+
+    Attributes:
+        configuration: url or id of a configuration; absent: the active one.
+        parameters: of the function.
+        upload: url or id of an upload, complete or not: the job begins with its first bytes.
+        source: instead, a file of the node's machine: absolute path or file:// URL.
+        target: where on the node's machine the output goes, instead of being kept for download.
+        folder: the input is a folder: as ``source``, or as an upload that is a tar of it.
+        name: the user's name of the input.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    configuration: str | None = None
+    parameters: dict[str, Any] = {}
+    upload: str | None = None
+    source: str | None = None
+    target: str | None = None
+    folder: bool = False
+    name: str | None = None
+
+
+class Failure(BaseModel):
+    """Why a job ended without a result."""
+
+    code: str
+    detail: str
+
+
+class ResultFile(BaseModel):
+    """A job's output, as it can be fetched. ``crc32c`` is 8 hexadecimal digits."""
+
+    url: str
+    size_bytes: int
+    crc32c: str | None
+
+
+class JobRecord(BaseModel):
+    """One job, in version 2."""
+
+    id: str
+    url: str
+    configuration: str
+    accelerator: str
+    created: str
+    ended: str | None
+    attempts: int
+    input_name: str | None
+    progress: Progress
+    app: App | None
+    result: ResultFile | None
+    failure: Failure | None
 
 
 class Lease(BaseModel):

@@ -40,7 +40,7 @@ class LocalProvider(Provider):
     name = "LOCAL"
 
     def __init__(self, configuration: Configuration) -> None:
-        """Take ``[general] state_dir``, ``slots``, ``tls`` and ``legacy_profiling``."""
+        """Take ``[general] state_dir``, ``slots``, ``max_output``, ``tls`` and ``legacy_profiling``."""
         super().__init__(configuration)
         self._folders = Folders(state_folder(configuration) / "instances")
 
@@ -181,6 +181,8 @@ class LocalProvider(Provider):
 
     def _command(self, folder: InstanceFolder, record: Record, owner_pid: int) -> list[str]:
         command = [sys.executable, "-m", _NODE_MODULE, "--host", _LOOPBACK[0], "--port", "0"]
+        # Nothing is waited for at its end: its user has what was to be had, or wants it gone.
+        command += ["--drain", "0"]
         command += ["--state", str(folder.path), "--accelerator", record.accelerator, "--files-under", "/"]
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
         # Who may send here is the user, whose pipe may be slow or silent for long.
@@ -189,6 +191,8 @@ class LocalProvider(Provider):
             command += ["--tls-cert", str(folder.path / CERTIFICATE), "--tls-key", str(folder.path / KEY)]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
+        if max_output := self.configuration.get("general", "max_output"):
+            command += ["--max-output", str(max_output)]
         if self.configuration.get("general", "legacy_profiling"):
             command.append("--legacy-profiling")
         return command

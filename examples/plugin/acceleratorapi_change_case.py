@@ -13,7 +13,9 @@ from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Param
 from acceleratorAPI.protocol.cards import Card
 
 
-class ChangeCaseParameters(Parameters):
+class CaseParameters(Parameters):
+    """Parameters of ``process``; a class like it could hold those of ``start``."""
+
     to: Literal["upper", "lower"] = Field("upper", description="The case that letters get.")
 
 
@@ -36,7 +38,9 @@ class CaseKernel(BlockKernel[int]):
         self.changed += note
 
 
-class ChangeCase(Function[NoParameters, ChangeCaseParameters]):
+class ChangeCaseFunction(Function[NoParameters, CaseParameters]):
+    """Changes the case of letters."""
+
     card = Card(
         name="change_case",
         title="Upper or lower case",
@@ -44,9 +48,9 @@ class ChangeCase(Function[NoParameters, ChangeCaseParameters]):
         version="1.0",
         limits=("Letters beyond ASCII stay as they are.",),
     )
-    process_parameters = ChangeCaseParameters
+    process_parameters = CaseParameters
 
-    def process(self, source: Source | None, target: Target | None, parameters: ChangeCaseParameters) -> Outcome:
+    def process(self, source: Source | None, target: Target | None, parameters: CaseParameters) -> Outcome:
         if source is None or target is None:
             raise FunctionFailedError("change_case: needs an input and an output")
         kernel = CaseKernel(parameters.to)

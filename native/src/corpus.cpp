@@ -9,7 +9,18 @@ namespace accel {
 namespace {
 
 constexpr uint64_t kLongestField = 256u << 20;
+constexpr size_t kNoSlot = ~size_t{0};
 constexpr uint32_t kNoRoot = ~0u;  // parent of the words that can never match
+
+// What turns the word characters of a key to lower case: their capitals lack this bit, the others have it, and "_"
+// turns into a byte that is no word character.
+constexpr uint64_t kLowerCase = 0x2020202020202020ull;
+
+uint64_t load_part(const uint8_t* from, size_t size) {
+  uint64_t part = 0;
+  std::memcpy(&part, from, size);
+  return part;
+}
 
 std::string text_of(const uint8_t* bytes, size_t size) {
   return std::string(reinterpret_cast<const char*>(bytes), std::min<size_t>(size, 80));
@@ -35,7 +46,7 @@ struct Line {
 
 }  // namespace
 
-Corpus::Corpus(const uint8_t* file, size_t size) {
+Corpus::Corpus(const uint8_t* file, size_t size, bool ignores_case) : ignores_case_(ignores_case) {
   static constexpr uint8_t kByteOrderMark[] = {0xEF, 0xBB, 0xBF};
   if (size >= 3 && std::memcmp(file, kByteOrderMark, 3) == 0) {
     file += 3;
@@ -50,7 +61,8 @@ Corpus::Corpus(const uint8_t* file, size_t size) {
     std::vector<uint8_t>().swap(file_);  // all is in the table
   }
   facts_.table_bytes = file_.capacity() + table_.memory_bytes() + values_.capacity() * sizeof(Value) +
-                       edges_.capacity() * sizeof(Edge) + nodes_.capacity() * sizeof(Node);
+                       edges_.capacity() * sizeof(Edge) + nodes_.capacity() * sizeof(Node) +
+                       spellings_.capacity() * sizeof(Key);
 }
 
 // The keys of all words' first tokens get their slots before any word is added.
@@ -63,11 +75,12 @@ void Corpus::build_table() {
     // A key without a matchable word would be found in a text and have nothing to say.
     if (!line.comma || line.comma == line.begin || !is_word(line.comma[-1])) continue;
     const auto size = static_cast<size_t>(skip_word(line.begin, line.comma) - line.begin);
-    if (size != 0 && size <= kLongestKey) keys.push_back(key_of(line.begin, size));
+    if (size != 0 && size <= kLongestKey) keys.push_back(key(line.begin, size));
   }
   table_.build(keys);
   values_.resize(table_.size());
   for (Value& value : values_) value.size = kElsewhere;
+  if (ignores_case_) spellings_.resize(table_.size());
 }
 
 void Corpus::parse() {
@@ -113,8 +126,11 @@ void Corpus::add_unmatchable(size_t line, const uint8_t* word, size_t size) {
 }
 
 void Corpus::add_short(size_t line, const uint8_t* word, size_t size, const uint8_t* text, size_t text_size) {
-  Value& value = values_[table_.hash()(key_of(word, size))];
+  const size_t slot = table_.hash()(key(word, size));
+  Value& value = values_[slot];
   if (value.node == 0 && value.size != kElsewhere) refuse_duplicate(line, word, size);
+  // A duplicate of a word that has a node is refused by `end_word`.
+  if (ignores_case_ && spellings_[slot].low == 0) spellings_[slot] = key_of(word, size);
   if (value.node == 0 && text_size <= kInline) {
     std::memcpy(value.text, text, text_size);
     value.size = static_cast<uint32_t>(text_size);
@@ -139,7 +155,7 @@ uint32_t Corpus::root(const uint8_t* token, size_t size) {
     has_long_tokens_ = true;
     return child(0, token, size);
   }
-  Value& value = values_[table_.hash()(key_of(token, size))];
+  Value& value = values_[table_.hash()(key(token, size))];
   if (value.node) return value.node;
   value.node = new_node();
   if (value.size != kElsewhere) {
@@ -170,16 +186,44 @@ uint32_t Corpus::new_node() {
   return static_cast<uint32_t>(nodes_.size() - 1);
 }
 
-uint64_t Corpus::hash_segment(uint32_t parent, const uint8_t* text, size_t size) {
+uint64_t Corpus::hash_segment(uint32_t parent, const uint8_t* text, size_t size) const {
   uint64_t state = fold(parent, size);
   for (; size >= 8; text += 8, size -= 8) {
-    uint64_t part;
-    std::memcpy(&part, text, 8);
-    state = fold(state ^ part, state);
+    const uint64_t part = load_part(text, 8);
+    state = fold(state ^ (ignores_case_ ? lower_case(part) : part), state);
   }
-  uint64_t part = 0;
-  std::memcpy(&part, text, size);
-  return fold(state ^ part, state);
+  const uint64_t part = load_part(text, size);
+  return fold(state ^ (ignores_case_ ? lower_case(part) : part), state);
+}
+
+bool Corpus::equal(const uint8_t* a, const uint8_t* b, size_t size) const {
+  if (!ignores_case_) return std::memcmp(a, b, size) == 0;
+  for (; size >= 8; a += 8, b += 8, size -= 8) {
+    if (lower_case(load_part(a, 8)) != lower_case(load_part(b, 8))) return false;
+  }
+  return lower_case(load_part(a, size)) == lower_case(load_part(b, size));
+}
+
+Key Corpus::key(const uint8_t* token, size_t size) const {
+  Key key = key_of(token, size);
+  if (!ignores_case_) return key;
+  const size_t low = std::min<size_t>(size, 8), high = size - low;
+  key.low |= kLowerCase >> (64 - 8 * low);
+  if (high) key.high |= kLowerCase >> (64 - 8 * high);
+  return key;
+}
+
+std::string Corpus::word(size_t id) const {
+  if (id < table_.size()) {
+    const Key& key = ignores_case_ ? spellings_[id] : table_.keys()[id];
+    const auto* const bytes = reinterpret_cast<const char*>(&key);
+    return std::string(bytes, static_cast<size_t>(std::find(bytes, bytes + kLongestKey, '\0') - bytes));
+  }
+  // A line reads word,replacement: the word stands before its replacement.
+  const uint8_t* const comma = nodes_[id - table_.size()].text - 1;
+  const uint8_t* begin = comma;
+  while (begin != file_.data() && begin[-1] != '\n') --begin;
+  return std::string(reinterpret_cast<const char*>(begin), static_cast<size_t>(comma - begin));
 }
 
 uint32_t Corpus::find_edge(uint32_t parent, const uint8_t* segment, size_t size) const {
@@ -189,7 +233,7 @@ uint32_t Corpus::find_edge(uint32_t parent, const uint8_t* segment, size_t size)
   for (size_t slot = wanted & mask; edges_[slot].node != 0; slot = (slot + 1) & mask) {
     const Edge& edge = edges_[slot];
     if (edge.hash == wanted && edge.parent == parent && edge.size == size &&
-        std::memcmp(file_.data() + edge.text, segment, size) == 0) {
+        equal(file_.data() + edge.text, segment, size)) {
       return edge.node;
     }
   }
@@ -218,21 +262,23 @@ void Corpus::refuse_duplicate(size_t line, const uint8_t* word, size_t size) con
   for (; first < line; ++first) {
     const Line known = Line::at(cursor, file_.data() + file_.size());
     if (known.comma && static_cast<size_t>(known.comma - known.begin) == size &&
-        std::memcmp(known.begin, word, size) == 0) {
+        equal(known.begin, word, size)) {
       break;
     }
   }
-  throw CorpusError(line, text_of(word, size), "duplicate word, first on line " + std::to_string(first));
+  throw CorpusError(line, text_of(word, size),
+                    "duplicate word, first on line " + std::to_string(first) + (ignores_case_ ? ", as case is ignored" : ""));
 }
 
 Match Corpus::find(const uint8_t* token, size_t size, const uint8_t* end) const {
   uint32_t id = 0;
+  size_t slot = kNoSlot;  // a word of one short token goes by its slot, any other by its node
   if (size <= kLongestKey) {
-    const Key key = key_of(token, size);
-    const size_t slot = table_.hash()(key);
-    if (!(table_.keys()[slot] == key)) return {};
+    const Key wanted = key(token, size);
+    slot = table_.hash()(wanted);
+    if (!(table_.keys()[slot] == wanted)) return {};
     const Value& value = values_[slot];
-    if (value.node == 0) return {token + size, value.text, value.size};
+    if (value.node == 0) return {token + size, value.text, value.size, slot};
     id = value.node;
   } else if (has_long_tokens_) {
     id = find_edge(0, token, size);
@@ -241,7 +287,8 @@ Match Corpus::find(const uint8_t* token, size_t size, const uint8_t* end) const 
   const uint8_t* cursor = token + size;
   while (id != 0) {
     const Node& node = nodes_[id];
-    if (node.terminal) longest = {cursor, node.text, node.size};
+    if (node.terminal) longest = {cursor, node.text, node.size, slot != kNoSlot ? slot : table_.size() + id};
+    slot = kNoSlot;
     if (!node.parent) break;
     const uint8_t* const segment = cursor;
     // No segment is longer than the longest known: look no further, or blank texts would cost their square.

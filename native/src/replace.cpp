@@ -3,8 +3,12 @@
 #include "accel/replace.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cstring>
+#include <utility>
 
+#include "accel/cpu.hpp"
 #include "accel/word_edges.hpp"
 
 namespace accel {
@@ -45,18 +49,62 @@ __attribute__((always_inline)) inline const uint8_t* select(uint64_t mask, const
   return reinterpret_cast<const uint8_t*>(b + ((a - b) & mask));
 }
 
-// Where the loop is: the text before `done` is written, and `out` is where more goes.
+// Where the loop is: the text before `done` is dealt with, and `out` is where more goes.
 struct Progress {
   const uint8_t* done;
   uint8_t* out;
   uint64_t replaced;
 };
 
-// Replaces tokens [edges[i], edges[i + 1]), ... from i on, up to `count`; returns the index of the first that it
-// leaves to a more careful hand. Everything it uses is in locals: a store through `out` could else change a member.
-__attribute__((always_inline)) inline size_t replace_quickly(const Corpus& corpus, const uint8_t* text,
-                                                             const uint32_t* edges, size_t i, size_t count,
-                                                             Progress& progress) {
+// What an inner loop does: a set of these. One loop is compiled for each, so that none pays for another's work.
+constexpr unsigned kFolds = 1;       // the corpus ignores case
+constexpr unsigned kWrites = 2;      // the output is made
+constexpr unsigned kObserves = 4;    // each word found is written to `hits`
+constexpr unsigned kLooksAhead = 8;  // the slots are in `slots`, asked for in time
+constexpr unsigned kWays = 16;
+
+// A word that an inner loop found.
+struct Hit {
+  uint32_t at, size, slot;
+};
+
+// The tokens of one chunk, and room for what a loop finds or must know about each.
+struct Tokens {
+  const uint8_t* text;
+  uint32_t edges[kChunk + 1 + kEdgeSlack];  // they begin at edges[0], edges[2] ... and end at edges[1], edges[3] ...
+  uint32_t slots[kChunk / 2 + 1];           // one a token
+  Hit hits[kChunk / 2 + 1];
+  size_t hit_count;
+};
+
+constexpr uint64_t kLowerCase = 0x2020202020202020ull;  // as for `Corpus::key`
+
+template <unsigned kWay>
+__attribute__((always_inline)) inline Key key_at(const uint8_t* token, size_t size) {
+  constexpr uint64_t kFold = kWay & kFolds ? kLowerCase : 0;
+  return {(load64(token) | kFold) & kKeyMasks.low[size], (load64(token + 8) | kFold) & kKeyMasks.high[size]};
+}
+
+// A table beyond the cache: the slots of all tokens are worked out first, so that memory answers to many at once.
+template <unsigned kWay>
+__attribute__((always_inline)) inline void look_ahead(const Corpus& corpus, Tokens& tokens, size_t i, size_t count) {
+  const Key* const keys = corpus.table().keys();
+  const WordTable::Hash hash = corpus.table().hash();
+  for (; i < count; i += 2) {
+    const size_t size = std::min<size_t>(tokens.edges[i + 1] - tokens.edges[i], kOvershoot);
+    const size_t slot = hash(key_at<kWay>(tokens.text + tokens.edges[i], size));
+    __builtin_prefetch(keys + slot);
+    tokens.slots[i / 2] = static_cast<uint32_t>(slot);
+  }
+}
+
+// Works on the tokens from edges[i] on, up to edges[count]; returns the index of the first that it leaves to a more
+// careful hand. Everything it uses is in locals: a store through `out` could else change a member.
+template <unsigned kWay>
+__attribute__((always_inline)) inline size_t scan_quickly(const Corpus& corpus, Tokens& tokens, size_t i, size_t count,
+                                                          Progress& progress) {
+  const uint8_t* const text = tokens.text;
+  const uint32_t* const edges = tokens.edges;
   const Key* const keys = corpus.table().keys();
   const WordTable::Hash hash = corpus.table().hash();
   const Corpus::Value* const values = corpus.values();
@@ -64,66 +112,144 @@ __attribute__((always_inline)) inline size_t replace_quickly(const Corpus& corpu
   const uint8_t* done = progress.done;
   uint8_t* out = progress.out;
   uint64_t replaced = progress.replaced;
+  Hit* hit = tokens.hits;
   for (; i < count; i += 2) {
     const uint8_t* const token = text + edges[i];
     const size_t size = edges[i + 1] - edges[i];
     if (__builtin_expect(size > longest, 0)) break;
-    const uint64_t low = load64(token) & kKeyMasks.low[size];
-    const uint64_t high = load64(token + 8) & kKeyMasks.high[size];
-    const size_t slot = hash({low, high});
-    const uint64_t differs = (low ^ keys[slot].low) | (high ^ keys[slot].high);
+    const Key key = key_at<kWay>(token, size);
+    const size_t slot = kWay & kLooksAhead ? tokens.slots[i / 2] : hash(key);
+    const uint64_t differs = (key.low ^ keys[slot].low) | (key.high ^ keys[slot].high);
     const uint64_t found = 0 - static_cast<uint64_t>(differs == 0);  // all ones, or zero
     // An unfound token reads the size in slot 0, which is warm, and not its own, which may not be.
     const Corpus::Value* const value = values + (slot & found);
-    const uint8_t* const from = select(found, value->text, token);
     const size_t written = size + ((value->size - size) & found);
     if (__builtin_expect(written > kOvershoot, 0)) break;
-    const auto gap = static_cast<size_t>(token - done);
-    copy32(out, done);
-    if (__builtin_expect(gap > kOvershoot, 0)) std::memcpy(out + kOvershoot, done + kOvershoot, gap - kOvershoot);
-    out += gap;
-    copy32(out, from);
-    out += written;
+    if constexpr ((kWay & kObserves) != 0) {
+      *hit = {edges[i], static_cast<uint32_t>(size), static_cast<uint32_t>(slot)};
+      hit += found & 1;
+    }
+    if constexpr ((kWay & kWrites) != 0) {
+      const uint8_t* const from = select(found, value->text, token);
+      const auto gap = static_cast<size_t>(token - done);
+      copy32(out, done);
+      if (__builtin_expect(gap > kOvershoot, 0)) std::memcpy(out + kOvershoot, done + kOvershoot, gap - kOvershoot);
+      out += gap;
+      copy32(out, from);
+      out += written;
+    }
     done = token + size;
     replaced -= found;
   }
   progress = {done, out, replaced};
+  tokens.hit_count = static_cast<size_t>(hit - tokens.hits);
   return i;
 }
 
-using ReplaceQuickly = size_t (*)(const Corpus&, const uint8_t*, const uint32_t*, size_t, size_t, Progress&);
+struct Loops {
+  void (*look_ahead)(const Corpus&, Tokens&, size_t, size_t);
+  size_t (*scan)(const Corpus&, Tokens&, size_t, size_t, Progress&);
+};
 
-size_t replace_quickly_portable(const Corpus& corpus, const uint8_t* text, const uint32_t* edges, size_t i,
-                                size_t count, Progress& progress) {
-  return replace_quickly(corpus, text, edges, i, count, progress);
+template <unsigned kWay>
+void look_ahead_portable(const Corpus& corpus, Tokens& tokens, size_t i, size_t count) {
+  look_ahead<kWay>(corpus, tokens, i, count);
+}
+template <unsigned kWay>
+size_t scan_portable(const Corpus& corpus, Tokens& tokens, size_t i, size_t count, Progress& progress) {
+  return scan_quickly<kWay>(corpus, tokens, i, count, progress);
+}
+template <size_t... kWay>
+constexpr std::array<Loops, kWays> portable_loops(std::index_sequence<kWay...>) {
+  return {{{look_ahead_portable<kWay>, scan_portable<kWay>}...}};
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,bmi,bmi2"))) size_t replace_quickly_avx2(const Corpus& corpus, const uint8_t* text,
-                                                                     const uint32_t* edges, size_t i, size_t count,
-                                                                     Progress& progress) {
-  return replace_quickly(corpus, text, edges, i, count, progress);
+template <unsigned kWay>
+__attribute__((target("avx2,bmi,bmi2"))) void look_ahead_avx2(const Corpus& corpus, Tokens& tokens, size_t i,
+                                                              size_t count) {
+  look_ahead<kWay>(corpus, tokens, i, count);
+}
+template <unsigned kWay>
+__attribute__((target("avx2,bmi,bmi2"))) size_t scan_avx2(const Corpus& corpus, Tokens& tokens, size_t i, size_t count,
+                                                          Progress& progress) {
+  return scan_quickly<kWay>(corpus, tokens, i, count, progress);
+}
+template <size_t... kWay>
+constexpr std::array<Loops, kWays> avx2_loops(std::index_sequence<kWay...>) {
+  return {{{look_ahead_avx2<kWay>, scan_avx2<kWay>}...}};
 }
 #endif
 
-ReplaceQuickly best_replace_quickly() {
+// The loops for a way, the quickest that this CPU runs.
+const Loops& best_loops(unsigned way) {
+  static constexpr auto portable = portable_loops(std::make_index_sequence<kWays>());
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return replace_quickly_avx2;
+  static constexpr auto avx2 = avx2_loops(std::make_index_sequence<kWays>());
+  if (cpu_level() >= Cpu::avx2) return avx2[way];
 #endif
-  return replace_quickly_portable;
+  return portable[way];
 }
 
-class Replacer {
+// Below this size of table the caches answer quickly enough.
+constexpr size_t kLargeTable = size_t{1} << 20;
+
+// Takes the words found: counts them, lists them, or both.
+class Observer {
  public:
-  Replacer(const Corpus& corpus, const uint8_t* text, size_t size, size_t start, Buffer& output)
-      : corpus_(corpus), text_(text), end_(text + size), done_(text + start), output_(output) {
-    output_.reserve((size - start) * 2 + kOvershoot);
-    out_ = output_.data();
+  // `offset`: what a place in the text has to be added to, modulo 2^64.
+  Observer(const uint8_t* text, uint64_t offset, Buffer* lines, uint64_t* counts)
+      : text_(text), offset_(offset), lines_(lines), counts_(counts) {}
+
+  void saw(const uint8_t* at, size_t size, size_t id) {
+    if (counts_) ++counts_[id];
+    if (lines_) list(at, size);
   }
 
+ private:
+  static constexpr size_t kDigits = 20;
+
+  void list(const uint8_t* at, size_t size) {
+    const size_t needed = lines_->size + kDigits + 2 + size;
+    if (needed > lines_->capacity()) lines_->reserve(needed + lines_->capacity() / 2 + kChunk);
+    auto* const line = reinterpret_cast<char*>(lines_->data() + lines_->size);
+    char* end = std::to_chars(line, line + kDigits, offset_ + static_cast<uint64_t>(at - text_)).ptr;
+    *end++ = ':';
+    std::memcpy(end, at, size);
+    end[size] = '\n';
+    lines_->size += static_cast<size_t>(end + size + 1 - line);
+  }
+
+  const uint8_t* const text_;
+  const uint64_t offset_;
+  Buffer* const lines_;    // nullptr: not wanted
+  uint64_t* const counts_;
+};
+
+// Goes over a region once. What it writes, if anything, is the text with its words replaced; each word found is told
+// to the observer, if there is one.
+class Scanner {
+ public:
+  Scanner(const Corpus& corpus, const uint8_t* text, size_t size, size_t start, Buffer* output, Observer* observer)
+      : corpus_(corpus),
+        text_(text),
+        end_(text + size),
+        done_(text + start),
+        output_(output),
+        observer_(observer),
+        looks_ahead_(corpus.table().size() * sizeof(Key) >= kLargeTable),
+        loops_(best_loops((corpus.ignores_case() ? kFolds : 0) | (output ? kWrites : 0) | (observer ? kObserves : 0) |
+                          (looks_ahead_ ? kLooksAhead : 0))) {
+    tokens_.text = text;
+    if (!output_) return;
+    output_->reserve((size - start) * 2 + kOvershoot);
+    out_ = output_->data();
+  }
+
+  // How many words it found.
   uint64_t run() {
     static const FindEdges find_edges_here = find_edges();
-    uint32_t edges[kChunk + 1 + kEdgeSlack];
+    uint32_t* const edges = tokens_.edges;
     const uint8_t* cursor = done_;
     // Begun inside a word: its rest is no word of its own.
     if (cursor != text_ && is_word(cursor[-1])) cursor = skip_word(cursor, end_);
@@ -139,78 +265,97 @@ class Replacer {
         inside = false;
       }
       const auto count = static_cast<size_t>(edge_end - edges);
-      replace_tokens(edges, count & ~size_t{1});
+      scan_tokens(count & ~size_t{1});
       kept = count & 1;
       edges[0] = kept ? edge_end[-1] : 0;
     }
-    const auto rest = static_cast<size_t>(end_ - done_);
-    make_room(rest);
-    if (rest) std::memcpy(out_, done_, rest);
-    output_.size = static_cast<size_t>(out_ + rest - output_.data());
-    return replaced_;
+    if (output_) finish();
+    return found_;
   }
 
  private:
+  void finish() {
+    const auto rest = static_cast<size_t>(end_ - done_);
+    make_room(rest);
+    if (rest) std::memcpy(out_, done_, rest);
+    output_->size = static_cast<size_t>(out_ + rest - output_->data());
+  }
+
   // Room for `size` more bytes and the overshoot.
   void make_room(size_t size) {
-    const auto used = static_cast<size_t>(out_ - output_.data());
-    if (output_.capacity() - used >= size + kOvershoot) return;
-    output_.reserve(used + size + kOvershoot + output_.capacity() / 2);
-    out_ = output_.data() + used;
+    const auto used = static_cast<size_t>(out_ - output_->data());
+    if (output_->capacity() - used >= size + kOvershoot) return;
+    output_->reserve(used + size + kOvershoot + output_->capacity() / 2);
+    out_ = output_->data() + used;
   }
 
   // Room for the text up to `end`, `tokens` of its tokens replaced by the longest texts of the table.
   void make_room_to(const uint8_t* end, size_t tokens) {
-    make_room((end > done_ ? static_cast<size_t>(end - done_) : 0) + tokens * Corpus::kInline);
+    if (output_) make_room((end > done_ ? static_cast<size_t>(end - done_) : 0) + tokens * Corpus::kInline);
   }
 
-  // The tokens [edges[0], edges[1]), [edges[2], edges[3]) ... up to `count`, which is even.
-  void replace_tokens(const uint32_t* edges, size_t count) {
-    static const ReplaceQuickly quickly = best_replace_quickly();
+  // The tokens of the chunk up to edges[count]; `count` is even.
+  void scan_tokens(size_t count) {
     if (count == 0) return;
+    const uint32_t* const edges = tokens_.edges;
     const uint8_t* const last = text_ + edges[count - 1];
     make_room_to(last, count / 2);
     // The quick loop reads beyond its token: the tokens at the very end are left to the careful one.
     size_t quick = count;
     while (quick != 0 && static_cast<size_t>(end_ - text_) - edges[quick - 2] < kOvershoot) quick -= 2;
+    if (looks_ahead_) loops_.look_ahead(corpus_, tokens_, 0, quick);
     size_t i = 0;
     while (i < count) {
-      while (i < count && text_ + edges[i] < done_) i += 2;  // inside a compound word already replaced
-      if (i < quick) {
-        Progress progress{done_, out_, replaced_};
-        i = quickly(corpus_, text_, edges, i, quick, progress);
-        done_ = progress.done;
-        out_ = progress.out;
-        replaced_ = progress.replaced;
-      }
+      while (i < count && text_ + edges[i] < done_) i += 2;  // inside a compound word already found
+      if (i < quick) i = scan_quickly(i, quick);
       if (i < count && text_ + edges[i] >= done_) {
-        replace_carefully(text_ + edges[i], edges[i + 1] - edges[i]);
+        scan_carefully(text_ + edges[i], edges[i + 1] - edges[i]);
         i += 2;
         make_room_to(last, (count - i) / 2);
       }
     }
   }
 
-  void replace_carefully(const uint8_t* token, size_t size) {
+  size_t scan_quickly(size_t i, size_t count) {
+    Progress progress{done_, out_, found_};
+    i = loops_.scan(corpus_, tokens_, i, count, progress);
+    done_ = progress.done;
+    out_ = progress.out;
+    found_ = progress.replaced;
+    if (observer_) {
+      for (const Hit* hit = tokens_.hits; hit != tokens_.hits + tokens_.hit_count; ++hit) {
+        observer_->saw(text_ + hit->at, hit->size, hit->slot);
+      }
+    }
+    return i;
+  }
+
+  void scan_carefully(const uint8_t* token, size_t size) {
     const Match match = corpus_.find(token, size, end_);
     const uint8_t* const next = match.end ? match.end : token + size;
-    const uint8_t* const copied = match.end ? token : next;
-    const auto verbatim = static_cast<size_t>(copied - done_);
-    make_room(verbatim + match.size);
-    if (verbatim) std::memcpy(out_, done_, verbatim);
-    if (match.size) std::memcpy(out_ + verbatim, match.text, match.size);
-    out_ += verbatim + match.size;
+    if (output_) {
+      const auto verbatim = static_cast<size_t>((match.end ? token : next) - done_);
+      make_room(verbatim + match.size);
+      if (verbatim) std::memcpy(out_, done_, verbatim);
+      if (match.size) std::memcpy(out_ + verbatim, match.text, match.size);
+      out_ += verbatim + match.size;
+    }
+    if (observer_ && match.end) observer_->saw(token, static_cast<size_t>(match.end - token), match.id);
     done_ = next;
-    replaced_ += match.end != nullptr;
+    found_ += match.end != nullptr;
   }
 
   const Corpus& corpus_;
   const uint8_t* const text_;
   const uint8_t* const end_;
-  const uint8_t* done_;  // the text before it is written
-  Buffer& output_;
-  uint8_t* out_;
-  uint64_t replaced_ = 0;
+  const uint8_t* done_;     // the text before it is dealt with
+  Buffer* const output_;    // nullptr: none is made
+  Observer* const observer_;
+  const bool looks_ahead_;
+  const Loops& loops_;
+  uint8_t* out_ = nullptr;
+  uint64_t found_ = 0;
+  Tokens tokens_;
 };
 
 // A place that no corpus word spans, found by looking for words from the region's start: for texts without any byte
@@ -230,8 +375,17 @@ size_t cut_by_matching(const Corpus& corpus, const uint8_t* text, const uint8_t*
 
 }  // namespace
 
-uint64_t replace_words(const Corpus& corpus, const uint8_t* text, size_t size, size_t start, Buffer& output) {
-  return Replacer(corpus, text, size, start, output).run();
+uint64_t replace_words(const Corpus& corpus, const uint8_t* text, size_t size, size_t start, Buffer& output,
+                       uint64_t* counts) {
+  Observer observer(text, 0, nullptr, counts);
+  return Scanner(corpus, text, size, start, &output, counts ? &observer : nullptr).run();
+}
+
+uint64_t find_words(const Corpus& corpus, const uint8_t* text, size_t size, size_t start, uint64_t offset,
+                    Buffer& lines, uint64_t* counts) {
+  lines.size = 0;
+  Observer observer(text, offset - start, &lines, counts);
+  return Scanner(corpus, text, size, start, nullptr, &observer).run();
 }
 
 size_t cut_between_words(const Corpus& corpus, const uint8_t* text, size_t size, size_t start) {
@@ -245,5 +399,7 @@ size_t cut_between_words(const Corpus& corpus, const uint8_t* text, size_t size,
   }
   return cut_by_matching(corpus, text, text + size, text + start);
 }
+
+const char* replacing_path() { return cpu_level() >= Cpu::avx2 ? "avx2" : "portable"; }
 
 }  // namespace accel

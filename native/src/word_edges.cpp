@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "accel/cpu.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -111,7 +113,7 @@ uint32_t* find_edges_portable(const uint8_t* text, size_t size, uint32_t base, b
 
 FindEdges find_edges() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return find_edges_avx2;
+  if (cpu_level() >= Cpu::avx2) return find_edges_avx2;
 #endif
   return find_edges_portable;
 }

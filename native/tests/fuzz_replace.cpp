@@ -1,4 +1,4 @@
-// Random corpora and texts through the word replacer, judged by a slow plain one, for a build with sanitizers:
+// Random corpora and texts through the word replacer and finder, judged by a slow plain one, for a build with sanitizers:
 // every text lies in a block of its exact size, so that reading one byte too far is seen.
 // Usage: fuzz_replace [seed [seconds]]
 #include <algorithm>
@@ -13,6 +13,7 @@
 
 #include "accel/corpus.hpp"
 #include "accel/replace.hpp"
+#include "accel/word_counts.hpp"
 #include "accel/word_edges.hpp"
 
 namespace {
@@ -31,29 +32,44 @@ struct Exact {
 
 bool word_at(const std::string& text, size_t i) { return i < text.size() && accel::is_word(bytes_of(text)[i]); }
 
-std::string slow_replace(const Words& words, const std::string& text, uint64_t& count) {
-  std::string output;
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+bool equal(const std::string& text, size_t i, const std::string& word, bool ignores_case) {
+  if (text.size() - i < word.size()) return false;
+  return std::equal(word.begin(), word.end(), text.begin() + static_cast<long>(i),
+                    [=](char a, char b) { return a == b || (ignores_case && lower(a) == lower(b)); });
+}
+
+// What a text turns into, what is found in it, and how often each word is.
+struct Expected {
+  std::string replaced, found;
+  std::map<std::string, uint64_t> counts;
+};
+
+Expected slow_scan(const Words& words, const std::string& text, bool ignores_case) {
+  Expected expected;
   size_t i = 0;
   while (i < text.size()) {
     const std::pair<const std::string, std::string>* best = nullptr;
     if (word_at(text, i) && !(i > 0 && word_at(text, i - 1))) {
       for (const auto& entry : words) {
         const std::string& word = entry.first;
-        if (word_at(word, 0) && word_at(word, word.size() - 1) && text.compare(i, word.size(), word) == 0 &&
+        if (word_at(word, 0) && word_at(word, word.size() - 1) && equal(text, i, word, ignores_case) &&
             !word_at(text, i + word.size()) && (!best || word.size() > best->first.size())) {
           best = &entry;
         }
       }
     }
     if (best) {
-      output += best->second;
+      expected.replaced += best->second;
+      expected.found += std::to_string(i) + ":" + text.substr(i, best->first.size()) + "\n";
+      ++expected.counts[best->first];
       i += best->first.size();
-      ++count;
     } else {
-      output += text[i++];
+      expected.replaced += text[i++];
     }
   }
-  return output;
+  return expected;
 }
 
 class Fuzzer {
@@ -62,22 +78,19 @@ class Fuzzer {
 
   void round() {
     alphabet_ = pick(kAlphabets);
-    Words words;
-    for (size_t n = 1 + below(14); n > 0; --n) {
-      std::string word = some_bytes(1 + below(pick(kWordSizes)));
-      words[without(word, ",\n")] = without(some_bytes(below(pick(kWordSizes) * 2)), "\n\r");
-    }
-    words.erase("");
+    const bool ignores_case = below(2) != 0;
+    const Words words = some_words(ignores_case);
     if (words.empty()) return;
     std::string file;
     for (const auto& [word, text] : words) file += word + "," + text + (below(2) ? "\n" : "\r\n");
+    // So many words more make the table one that is read ahead; no text of ours has them.
+    for (size_t n = below(200) == 0 ? 50'000 : 0; n > 0; --n) file += "filler" + std::to_string(n) + ",x\n";
     const Exact exact_file(file);
-    const accel::Corpus corpus(exact_file.bytes.get(), exact_file.size);
+    const accel::Corpus corpus(exact_file.bytes.get(), exact_file.size, ignores_case);
     const std::string text = some_text(words);
-    uint64_t expected_count = 0;
-    const std::string expected = slow_replace(words, text, expected_count);
-    check(corpus, text, text.size() + 1, expected, expected_count);
-    check(corpus, text, 2 * corpus.facts().longest_word + 2 + below(200), expected, expected_count);
+    const Expected expected = slow_scan(words, text, ignores_case);
+    check(corpus, text, text.size() + 1, expected);
+    check(corpus, text, 2 * corpus.facts().longest_word + 2 + below(200), expected);
     check_edges(text);
   }
 
@@ -86,7 +99,7 @@ class Fuzzer {
     alphabet_ = "ab,,\n\n\r -\xc3";
     const Exact file(some_bytes(below(60)));
     try {
-      const accel::Corpus corpus(file.bytes.get(), file.size);
+      const accel::Corpus corpus(file.bytes.get(), file.size, below(2) != 0);
       const Exact text(some_bytes(below(60)));
       accel::Buffer output;
       accel::replace_words(corpus, text.bytes.get(), text.size, 0, output);
@@ -99,7 +112,7 @@ class Fuzzer {
 
  private:
   inline static const std::vector<std::string> kAlphabets = {
-      "ab ", "ab -\xc3", "a_ \n", "abcdefgh    ", std::string("aZ\0 09@[`{/:", 12)};
+      "ab ", "abAB -@`_", "ab -\xc3", "a_ \n", "abcdefgh    ", std::string("aZ\0 09@[`{/:", 12)};
   inline static const std::vector<size_t> kWordSizes = {2, 5, 9, 17, 40, 90};
 
   uint64_t below(uint64_t limit) { return limit ? random_() % limit : 0; }
@@ -117,6 +130,18 @@ class Fuzzer {
                text.end());
     return text;
   }
+  Words some_words(bool ignores_case) {
+    Words words;
+    std::map<std::string, bool> known;
+    for (size_t n = 1 + below(14); n > 0; --n) {
+      const std::string word = without(some_bytes(1 + below(pick(kWordSizes))), ",\n");
+      std::string folded = word;
+      if (ignores_case) std::transform(word.begin(), word.end(), folded.begin(), lower);
+      if (!word.empty() && !known[folded]) words[word] = without(some_bytes(below(pick(kWordSizes) * 2)), "\n\r");
+      known[folded] = true;
+    }
+    return words;
+  }
   std::string some_text(const Words& words) {
     std::string text;
     const size_t pieces = pick(std::vector<size_t>{0, 1, 4, 30, 900});
@@ -130,11 +155,12 @@ class Fuzzer {
     return text;
   }
 
-  static void check(const accel::Corpus& corpus, const std::string& text, size_t region, const std::string& expected,
-                    uint64_t expected_count) {
-    std::string got;
-    uint64_t count = 0;
+  static void check(const accel::Corpus& corpus, const std::string& text, size_t region, const Expected& expected) {
+    std::string replaced, counted, found;
+    uint64_t count = 0, total = 0;
     accel::Buffer output;
+    const auto append = [&](std::string& to) { to.append(reinterpret_cast<const char*>(output.data()), output.size); };
+    accel::WordCounts counts(corpus);
     for (size_t at = 0; at < text.size();) {
       const size_t behind = at == 0 ? 0 : 1;
       const Exact window(text.substr(at - behind, region + behind));
@@ -143,10 +169,21 @@ class Fuzzer {
       require(stop > behind && stop <= window.size, "a cut outside its region");
       const Exact cut(text.substr(at - behind, stop));
       count += accel::replace_words(corpus, cut.bytes.get(), cut.size, behind, output);
-      got.append(reinterpret_cast<const char*>(output.data()), output.size);
+      append(replaced);
+      std::vector<uint64_t> array = counts.take();
+      accel::replace_words(corpus, cut.bytes.get(), cut.size, behind, output, array.data());
+      append(counted);
+      counts.give(std::move(array));
+      accel::find_words(corpus, cut.bytes.get(), cut.size, behind, at, output);
+      append(found);
       at += stop - behind;
     }
-    require(got == expected && count == expected_count, "a wrong replacement");
+    require(replaced == expected.replaced && counted == expected.replaced, "a wrong replacement");
+    require(found == expected.found, "a wrong list");
+    const auto result = counts.most_frequent(~size_t{0});
+    for (const auto& [word, number] : result.words) total += number;
+    require(std::map<std::string, uint64_t>(result.words.begin(), result.words.end()) == expected.counts, "wrong counts");
+    require(count == total && result.distinct == expected.counts.size(), "a wrong number of words");
   }
 
   static void check_edges(const std::string& text) {

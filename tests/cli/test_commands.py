@@ -53,6 +53,12 @@ def test_process_in_one_go(home: Path, tmp_path: Path) -> None:
     assert nodes_of(home) == []
 
 
+def test_a_function_without_input_writes_its_output(home: Path, tmp_path: Path) -> None:
+    done = run(home, "process", "secureic_trng", "", tmp_path / "random.bin", "-p", "nbBytes=1000")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "random.bin").stat().st_size == 1000
+
+
 def test_standard_input_and_output(home: Path) -> None:
     done = run(home, "process", "cast_gzip", "-", "-", stdin=b"through a pipe")
     assert done.returncode == 0, done.stderr
@@ -168,6 +174,9 @@ def test_closed_and_full_streams(home: Path, tmp_path: Path, command: str, code:
         (["process", "cast_gzip", "in", "out", "--provider", "MARS"], 2, "LOCAL"),
         (["process", "cast_gzip", "in", "out", "--instance-ip", "127.0.0.1:9"], 3, "127.0.0.1:9"),
         (["functions", "cast_gzpi"], 2, "cast_gzip"),
+        (["functions", "new", "Bad-Name"], 2, "Bad-Name"),
+        (["functions", "new", "cast_gzip"], 2, "installed"),
+        (["functions", "new", "fine", "--into", "absent"], 2, "absent"),
         (["config", "show", "--conf", "absent.conf"], 2, "absent.conf"),
     ],
 )
@@ -187,7 +196,9 @@ def test_bad_input_is_one_clear_line(home: Path, tmp_path: Path, arguments: list
 def test_functions_and_config(home: Path) -> None:
     names = [entry["name"] for entry in json.loads(run(home, "functions", "--json").stdout)]
     assert {"axonerve_hyperfire", "cast_gzip"} <= set(names)
-    assert b"level" in run(home, "functions", "cast_gzip").stdout
+    for words in (["cast_gzip"], ["show", "cast_gzip"]):
+        assert b"level" in run(home, "functions", *words).stdout
+        assert json.loads(run(home, "functions", *words, "--json").stdout)["name"] == "cast_gzip"
     shown = json.loads(run(home, "config", "show", "--json").stdout)
     assert {"section": "csp", "key": "provider", "value": "LOCAL", "origin": "default"} in shown
     assert b"[csp]" in run(home, "config", "example").stdout
@@ -199,11 +210,14 @@ def test_the_example_configuration_is_valid(home: Path, tmp_path: Path) -> None:
     assert run(home, "config", "show", "--conf", example).returncode == 0
 
 
-@pytest.mark.parametrize("command", [[], ["process"], ["start"], ["stop"], ["functions"], ["instances"], ["config"]])
-def test_help_has_examples(home: Path, command: list[str]) -> None:
-    done = run(home, *command, "--help")
+@pytest.mark.parametrize(
+    "command",
+    ["", "process", "start", "stop", "functions", "functions show", "functions new", "instances", "config"],
+)
+def test_help_has_examples(home: Path, command: str) -> None:
+    done = run(home, *command.split(), "--help")
     assert done.returncode == 0
-    if command and command != ["config"]:
+    if command not in ("", "config"):
         assert b"Examples" in done.stdout
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from acceleratorAPI.client import node as node_module
 from acceleratorAPI.client.node import NodeClient
-from acceleratorAPI.client.transfer import Input, receive
+from acceleratorAPI.client.transfer import Input
 from acceleratorAPI.errors import (
     AuthenticationError,
     DatafileError,
@@ -222,22 +222,6 @@ def test_a_failed_configuration_or_job_is_raised_as_what_it_was(script: Script, 
         client.configure({}, None, ignore)
 
 
-def test_a_result_that_is_cut_off_is_an_error(script: Script, client: NodeClient) -> None:
-    def cut(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        handler.wfile.write(b"x" * 10)
-        hang_up(handler)
-
-    script.replies = [cut]
-    with pytest.raises(NodeUnreachableError, match="broke off"), client.result(f"{script.url}/result") as answer:
-        receive(answer, BytesIO(), 1000, ignore)
-    script.replies = [reply(200, b"x" * 10)]
-    with pytest.raises(NodeError, match="10 bytes of a result of 11"), client.result("/result") as answer:
-        receive(answer, BytesIO(), 11, ignore)
-
-
 def test_nothing_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -261,4 +245,4 @@ def test_an_impossible_address_is_named(url: str) -> None:
 def test_removing_what_is_gone_is_fine(script: Script, client: NodeClient) -> None:
     script.replies = [problem(404, "not-found", "no such job")]
     client.remove_job("7")
-    assert script.asked[0][:2] == ("DELETE", "/v1.0/process/7")
+    assert script.asked[0][:2] == ("DELETE", "/v2/jobs/7")

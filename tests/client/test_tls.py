@@ -213,15 +213,16 @@ def test_the_token_goes_to_its_node_alone() -> None:
         connection, _ = listener.accept()
         with connection:
             heads.append(connection.recv(65536))
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 200 OK\r\nUpload-Offset: 0\r\nUpload-Length: 0\r\nConnection: close\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         for own, asked in ((port, f"http://127.0.0.1:{port}/x"), (9, f"http://127.0.0.1:{port}/x")):
             thread = threading.Thread(target=answer, args=(listener,))
             thread.start()
-            with NodeClient(f"http://127.0.0.1:{own}", "canary").result(asked) as stream:
-                stream.read()
+            client = NodeClient(f"http://127.0.0.1:{own}", "canary")
+            assert client.upload_offset(asked) == (0, True)
+            client.close()
             thread.join()
     assert b"canary" in heads[0]
     assert b"canary" not in heads[1]

@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 
 from acceleratorAPI.drivers.cpu import run_blocks
 from acceleratorAPI.errors import DatafileError, FileAccessError, StateError
-from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, WordKernel
-from acceleratorAPI.functions.base import NoParameters, Outcome
+from acceleratorAPI.functions.axonerve_hyperfire import (
+    HyperFire,
+    ProcessParameters,
+    StartParameters,
+    WordKernel,
+)
+from acceleratorAPI.functions.base import Outcome
 from acceleratorAPI.native._kernels import WordReplacer
 from acceleratorAPI.testing.function_contract import FunctionContract
 
@@ -42,7 +47,7 @@ def replaced(corpus: Mapping[bytes, bytes], text: bytes, block_size: int | None 
     target = io.BytesIO()
     kernel = WordKernel(WordReplacer(as_file(corpus)), block_size)
     run_blocks(kernel, io.BytesIO(text), target, 2)
-    return target.getvalue(), kernel.replaced
+    return target.getvalue(), kernel.found
 
 
 class TestContract(FunctionContract):
@@ -181,11 +186,11 @@ def test_equals_sed_on_any_single_word(
     assert replaced(corpus, text)[0] == sed(corpus, text, tmp_path_factory.mktemp("sed"))
 
 
-def configured(tmp_path: Path, corpus: bytes) -> tuple[HyperFire, dict[str, object]]:
+def configured(tmp_path: Path, corpus: bytes, ignore_case: bool = False) -> tuple[HyperFire, dict[str, object]]:
     path = tmp_path / "corpus.csv"
     path.write_bytes(corpus)
     function = HyperFire(2)
-    return function, dict(function.configure(NoParameters(), path))
+    return function, dict(function.configure(StartParameters(ignore_case=ignore_case), path))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +220,7 @@ def test_line_ends_commas_and_byte_order_mark(tmp_path: Path) -> None:
     assert answer["words"] == 4
     assert "warning" not in answer
     target = io.BytesIO()
-    outcome = function.process(io.BytesIO(b"a b c\rd last"), target, NoParameters())
+    outcome = function.process(io.BytesIO(b"a b c\rd last"), target, ProcessParameters())
     assert target.getvalue() == b"1,2  3 4"
     assert outcome.specific == {"replacements": 4}
 
@@ -229,11 +234,11 @@ def test_words_that_cannot_match_are_reported(tmp_path: Path) -> None:
 
 def test_missing_corpus(tmp_path: Path) -> None:
     with pytest.raises(DatafileError, match="needs a corpus"):
-        HyperFire(1).configure(NoParameters(), None)
+        HyperFire(1).configure(StartParameters(), None)
     with pytest.raises(FileAccessError, match="No such file"):
-        HyperFire(1).configure(NoParameters(), tmp_path / "none.csv")
+        HyperFire(1).configure(StartParameters(), tmp_path / "none.csv")
     with pytest.raises(StateError, match="before configure"):
-        HyperFire(1).process(io.BytesIO(b""), io.BytesIO(), NoParameters())
+        HyperFire(1).process(io.BytesIO(b""), io.BytesIO(), ProcessParameters())
 
 
 def test_a_million_words_of_many_kinds() -> None:

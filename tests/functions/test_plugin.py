@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from acceleratorAPI.errors import FunctionUnknownError
 from acceleratorAPI.functions import registry
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
+OURS = sorted(point.name for point in distribution("acceleratorAPI").entry_points if point.group == registry.GROUP)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +49,16 @@ def test_the_example_plugin_is_found_run_and_keeps_the_contract(installed_plugin
     code = (
         "import io\n"
         "from acceleratorAPI.functions import registry\n"
-        "assert registry.installed() == ['axonerve_hyperfire', 'cast_gzip', 'change_case'], registry.installed()\n"
+        "assert 'change_case' in registry.installed()\n"
         "kind = registry.load('change_case')\n"
         "target = io.BytesIO()\n"
         "outcome = kind(1).process(io.BytesIO(b'a plugin'), target, kind.process_parameters())\n"
-        "print(target.getvalue(), outcome.specific, [entry.name for entry in registry.catalogue()])\n"
+        "listed = 'change_case' in [entry.name for entry in registry.catalogue()]\n"
+        "print(target.getvalue(), outcome.specific, listed)\n"
     )
     environment = {"PYTHONPATH": str(installed_plugin), "PYTHONDONTWRITEBYTECODE": "1"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert run.stdout == "b'A PLUGIN' {'changed': 7} ['axonerve_hyperfire', 'cast_gzip', 'change_case']\n", run.stderr
+    assert run.stdout == "b'A PLUGIN' {'changed': 7} True\n", run.stderr
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests"]
     result = subprocess.run(tests, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
@@ -73,7 +76,8 @@ def test_a_broken_plugin_is_named_and_the_others_stay(tmp_path: Path, monkeypatc
         registry.load("wrong_one")
     with pytest.raises(FunctionUnknownError, match=r"'gone_one' of package acme-gone .*acme_gone_module"):
         registry.load("gone_one")
-    assert [entry.name for entry in registry.catalogue()] == ["axonerve_hyperfire", "cast_gzip"]
+    listed = {entry.name for entry in registry.catalogue()}
+    assert listed == set(registry.installed()) - {"broken_one", "wrong_one", "gone_one"}
 
 
 def test_two_packages_with_one_name_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,5 +97,5 @@ def test_an_unknown_function_names_the_nearest() -> None:
 
 def test_the_catalogue_describes_the_parameters() -> None:
     gzip = next(entry for entry in registry.catalogue() if entry.name == "cast_gzip")
-    assert gzip.process_schema["properties"]["level"]["maximum"] == 3
+    assert gzip.process_schema["properties"]["level"]["maximum"] == 9
     assert gzip.configure_schema["additionalProperties"] is False

@@ -32,13 +32,14 @@ def test_every_operation_says_what_it_does_and_how_it_fails(document: Any) -> No
             if "open" not in operation["tags"]:
                 assert "application/problem+json" in operation["responses"]["401"]["content"], where
                 assert "default" in operation["responses"], where
-            assert "422" not in operation["responses"], where
+            # The framework documents a shape of its own under 422, which no route answers with.
+            assert "application/json" not in operation["responses"].get("422", {}).get("content", {}), where
 
 
 def test_bodies_are_described(document: Any) -> None:
     for path, names in {
         "/v1.0/configuration/": {"parameters", "datafile"},
-        "/v1.0/process/": {"parameters", "configuration", "datafile", "source", "target"},
+        "/v1.0/process/": {"parameters", "configuration", "datafile", "source", "folder", "target"},
     }.items():
         content = document["paths"][path]["post"]["requestBody"]["content"]
         assert set(content["multipart/form-data"]["schema"]["properties"]) == names

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import socket
@@ -238,3 +239,18 @@ def test_a_stopped_worker_does_not_stop_the_node(single: Any) -> None:
     assert single.get("/health/ready").status == 200
     assert single.request("DELETE", f"/v1.0/process/{job['id']}").status == 204
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("size", [5_000_000, 5_000_001, 1 << 30])
+def test_an_output_beyond_the_limit_fails_and_leaves_nothing(nodes: Any, size: int, shared_folder: Path) -> None:
+    node = nodes("--auth", "none", "--slots", "1", "--max-output", "5000000", "--files-under", str(shared_folder))
+    bomb = gzip.compress(bytes(size), 1)
+    job = node.ended(node.send(node.configure("cast_gunzip"), bomb))
+    app = job["parametersresult"]["app"]
+    if size <= 5_000_000:
+        assert job["inerror"] is False, app
+        return
+    assert (job["inerror"], job["errorcode"]) == (True, "output-limit")
+    assert app["msg"].startswith("the output grows beyond 5000000 bytes")
+    assert "--max-output" in app["msg"]
+    assert node.spool() == []

@@ -112,17 +112,32 @@ def test_a_lease_can_be_given_up(nodes: Any, one_owner: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_node_cleanly(nodes: Any, number: int) -> None:
-    node = nodes("--auth", "none", "--slots", "2")
-    slow = node.configure("test_slow")
-    node.until(node.send(slow, b"x" * 5000), lambda r: r["progress"]["bytes_in"] > 0)
-    node.send(slow, b"abc")
-    workers = node.workers()
-    node.process.send_signal(number)
-    assert node.process.wait(60) == 0
+def test_a_signal_ends_the_node_and_its_jobs_begin_again_at_the_next_start(nodes: Any, number: int) -> None:
+    first = nodes("--auth", "none", "--slots", "2", "--drain", "0")
+    slow = first.configure("test_slow")
+    jobs = [first.send(slow, b"x" * 5000, seconds=600), first.send(slow, b"abc", seconds=0.2)]
+    first.until(jobs[0], lambda r: r["progress"]["bytes_in"] > 0)
+    workers = first.workers()
+    first.process.send_signal(number)
+    assert first.process.wait(60) == 0
     assert not any(worker.is_running() for worker in workers)
-    assert not (node.state / "node.json").exists()
-    assert node.spool() == []
+    assert not (first.state / "node.json").exists()
+    assert not [name for name in first.spool() if name.endswith(".partial")]
+    node = nodes("--auth", "none", "--slots", "2", state=first.state)
+    assert node.get(node.ended(jobs[1])["datafileresult"]).body == b"abc"
+    node.until(jobs[0], lambda r: r["progress"]["bytes_in"] > 0)
+    assert node.request("DELETE", f"/v2/jobs/{jobs[0]['id']}").status == 204
+
+
+def test_running_jobs_may_finish_first(nodes: Any) -> None:
+    first = nodes("--auth", "none", "--slots", "1")
+    job = first.send(first.configure("test_slow"), b"x" * 5000, seconds=2)
+    first.until(job, lambda r: r["progress"]["bytes_in"] > 0)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(60) == 0
+    node = nodes("--auth", "none", "--slots", "1", state=first.state)
+    record = node.get(f"/v2/jobs/{job['id']}").json
+    assert (record["progress"]["state"], record["attempts"]) == ("succeeded", 1)
 
 
 def test_a_second_signal_ends_it_at_once(nodes: Any) -> None:
@@ -160,7 +175,7 @@ def test_restart_on_the_same_state(nodes: Any) -> None:
     secured = first.configure("test_words", b"a,c", password="hush-hush")
     slow = first.configure("test_slow")
     active = first.configure("test_words", b"a,d")
-    running, waiting = first.send(slow, b"x" * 5000), first.send(slow, b"abc")
+    running, waiting = first.send(slow, b"x" * 5000, seconds=3), first.send(slow, b"abc", seconds=0)
     first.until(running, lambda r: r["progress"]["bytes_in"] > 0)
     (first.state / "spool" / ("0" * 32)).write_bytes(b"orphan")
     first.process.kill()
@@ -168,10 +183,10 @@ def test_restart_on_the_same_state(nodes: Any) -> None:
     node = nodes("--auth", "none", "--slots", "1", state=first.state)
     record = node.get(f"/v1.0/process/{done['id']}").json
     assert node.get(record["datafileresult"]).body == b"bbnbnb"
-    for job in (running, waiting):
-        record = node.get(f"/v1.0/process/{job['id']}").json
-        assert (record["processed"], record["inerror"], record["datafileresult"]) == (True, True, None)
-        assert "the node was restarted" in record["parametersresult"]["app"]["msg"]
+    for job, content in ((running, b"x" * 5000), (waiting, b"abc")):
+        record = node.ended(job)
+        assert (record["inerror"], node.get(record["datafileresult"]).body) == (False, content)
+        assert node.get(f"/v2/jobs/{job['id']}").json["attempts"] == 2
     assert node.get(active["url"].removeprefix(first.url)).json["used"] is True
     job = node.ended(node.post("/v1.0/process/", {}, b"banana").json)
     assert node.get(job["datafileresult"]).body == b"bdndnd"
@@ -228,6 +243,7 @@ def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
         (["--host", "256.0.0.1", "--insecure"], "--host '256.0.0.1'"),
         (["--port", "70000"], "use 0 (a free one) to 65535"),
         (["--slots", "0"], "--slots 0: use 1 or more"),
+        (["--max-output", "0"], "--max-output 0: use 1 or more, or leave it out"),
         (["--queue", "-1"], "--queue -1: use 0 or more"),
         (["--public-url", "ftp://x"], "use http(s)://name[:port][/path]"),
         (["--files-under", "/nowhere/at/all"], "no such folder"),

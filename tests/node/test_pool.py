@@ -20,7 +20,7 @@ def test_closing_while_the_workers_start_leaves_nothing(steps: int) -> None:
         assert pool.pids == []
         assert len(asyncio.all_tasks()) == 1
         with pytest.raises(NodeBusyError):
-            pool.submit(Call(Configure("1", "cast_gzip", {}, None)))
+            pool.submit(Call(Configure("1", "cast_gzip", {}, None, "unused")))
 
     asyncio.run(run())
 
@@ -28,7 +28,7 @@ def test_closing_while_the_workers_start_leaves_nothing(steps: int) -> None:
 def test_a_call_cancelled_while_its_worker_starts() -> None:
     async def run() -> None:
         pool = Pool(slots=1, threads=1)
-        call = Call(Configure("1", "cast_gzip", {}, None))
+        call = Call(Configure("1", "cast_gzip", {}, None, "unused"))
         pool.submit(call)
         await asyncio.sleep(0)
         pool.cancel(call, "no longer wanted")

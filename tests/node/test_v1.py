@@ -335,3 +335,18 @@ def test_legacy_profiling(nodes: Any) -> None:
     profiling = node.ended(node.send(node.configure("test_copy"), b"1"))["parametersresult"]["app"]["profiling"]
     assert profiling["fpga-elapsed-time"] == profiling["kernel-time"]
     assert profiling["hw_statistics"] == "no FPGA: CPU kernel"
+
+
+def test_random_bytes_take_no_datafile(node: Any) -> None:
+    configuration = node.configure("secureic_trng")
+    assert configuration["inerror"] is False
+    job = node.ended(node.send(configuration, None, nbBytes=70_000))
+    app = job["parametersresult"]["app"]
+    assert app["status"] == 0
+    assert app["specific"]["source"] == "kernel"
+    assert app["profiling"]["total-bytes-written"] == 0
+    first = node.get(job["datafileresult"]).body
+    again = node.ended(node.send(configuration, None, nbBytes=70_000))
+    second = node.get(again["datafileresult"]).body
+    assert len(first) == len(second) == 70_000
+    assert first != second

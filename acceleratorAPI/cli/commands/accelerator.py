@@ -61,7 +61,9 @@ Address = Annotated[str | None, typer.Option(help="Use the instance at this addr
 
 def process(
     name: Annotated[str, typer.Argument(metavar="FUNCTION|NAME", help="A function, or a started accelerator.")],
-    source: Annotated[str | None, typer.Argument(metavar="IN", help="The input file; - is standard input.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="IN", help="The input file or folder; - is standard input.")
+    ] = None,
     target: Annotated[str | None, typer.Argument(metavar="OUT", help="The output file; - is standard output.")] = None,
     datafile: Datafile = None,
     values: Values = None,
@@ -71,9 +73,10 @@ def process(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Process a file: start, process and stop in one go, or on an accelerator started before."""
+    """Process a file or folder: start, process and stop in one go, or on an accelerator started before."""
     parameters = parse_parameters(values)
-    read_from = _standard(sys.stdin, "IN") if source == "-" else source
+    # An empty IN is none: for a function that reads nothing and gives a file.
+    read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
     with _ready(name, datafile, provider, instance_ip, conf) as accelerator, contextlib.ExitStack() as stack:
         callback = stack.enter_context(progress.shown(quiet=quiet))

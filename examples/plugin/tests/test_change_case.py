@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from acceleratorapi_change_case import ChangeCase
+from acceleratorapi_change_case import ChangeCaseFunction
 
 from acceleratorAPI.functions.base import Outcome
 from acceleratorAPI.testing.function_contract import FunctionContract
 
 
 class TestUpper(FunctionContract):
-    function = ChangeCase
+    function = ChangeCaseFunction
 
     def check(self, given: bytes, got: bytes, outcome: Outcome) -> None:
         expected = bytes(byte - 32 if 97 <= byte <= 122 else byte for byte in given)
@@ -20,7 +20,7 @@ class TestUpper(FunctionContract):
 
 
 class TestLower(FunctionContract):
-    function = ChangeCase
+    function = ChangeCaseFunction
     process_values: ClassVar = {"to": "lower"}
 
     def check(self, given: bytes, got: bytes, outcome: Outcome) -> None:

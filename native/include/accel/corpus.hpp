@@ -24,6 +24,7 @@ struct Match {
   const uint8_t* end = nullptr;   // where the word ends in the text; nullptr: no corpus word here
   const uint8_t* text = nullptr;  // the replacement
   size_t size = 0;
+  size_t id = 0;  // of the corpus word, below `word_ids()`
 };
 
 struct CorpusFacts {
@@ -40,12 +41,20 @@ struct CorpusFacts {
 // whole segment, kept in a second hash table. Immutable once made: any number of threads may look up.
 class Corpus {
  public:
-  // Parses `file`: lines "word,replacement". Throws CorpusError.
-  Corpus(const uint8_t* file, size_t size);
+  // Parses `file`: lines "word,replacement". Throws CorpusError. `ignores_case`: of ASCII letters, in words.
+  Corpus(const uint8_t* file, size_t size, bool ignores_case = false);
   Corpus(const Corpus&) = delete;
   Corpus& operator=(const Corpus&) = delete;
 
   const CorpusFacts& facts() const { return facts_; }
+
+  bool ignores_case() const { return ignores_case_; }
+
+  // Every word has an id below this; not every id is a word's.
+  size_t word_ids() const { return table_.size() + nodes_.size(); }
+
+  // The word of an id that `find` or the inner loop met, as the corpus writes it.
+  std::string word(size_t id) const;
 
   // Whether the byte is no word character and stands inside a word of the corpus.
   bool joins(uint8_t c) const { return joins_[c]; }
@@ -86,7 +95,9 @@ class Corpus {
     const Wide product = static_cast<Wide>(low ^ 0x9E3779B97F4A7C15ull) * (high ^ 0xD6E8FEB86659FD93ull);
     return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
   }
-  static uint64_t hash_segment(uint32_t parent, const uint8_t* text, size_t size);
+  uint64_t hash_segment(uint32_t parent, const uint8_t* text, size_t size) const;
+  bool equal(const uint8_t* a, const uint8_t* b, size_t size) const;
+  Key key(const uint8_t* token, size_t size) const;
 
   void build_table();
   void parse();
@@ -101,9 +112,11 @@ class Corpus {
   void add_edge(Edge edge);
   [[noreturn]] void refuse_duplicate(size_t line, const uint8_t* word, size_t size) const;
 
+  const bool ignores_case_;
   std::vector<uint8_t> file_;
   WordTable table_;
-  std::vector<Value> values_;
+  Table<Value> values_;
+  std::vector<Key> spellings_;  // per slot, the word as the file writes it; empty unless case is ignored
   std::vector<Edge> edges_;
   size_t edge_count_ = 0;
   std::vector<Node> nodes_;

@@ -21,6 +21,14 @@ inline constexpr WordTable kWordTable{};
 
 inline bool is_word(uint8_t c) { return detail::kWordTable.is_word[c]; }
 
+// The ASCII letters of eight bytes in lower case; all other bytes stay.
+inline uint64_t lower_case(uint64_t bytes) {
+  constexpr uint64_t kEach = 0x0101010101010101ull;
+  const uint64_t low = bytes & (0x7F * kEach);
+  const uint64_t capital = ~bytes & ((low + (0x80 - 'A') * kEach) ^ (low + (0x7F - 'Z') * kEach)) & (0x80 * kEach);
+  return bytes | (capital >> 2);
+}
+
 inline const uint8_t* skip_word(const uint8_t* p, const uint8_t* end) {
   while (p != end && is_word(*p)) ++p;
   return p;

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "accel/huge_pages.hpp"
+
 namespace accel {
 
 constexpr size_t kLongestKey = 16;
@@ -56,8 +58,8 @@ class WordTable {
   bool place(const Key* begin, const Key* end, uint64_t group);
 
   Hash hash_;
-  std::vector<uint32_t> multipliers_;
-  std::vector<Key> keys_;
+  Table<uint32_t> multipliers_;
+  Table<Key> keys_;
 };
 
 }  // namespace accel

@@ -19,9 +19,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from acceleratorAPI.drivers.base import Measurement, Source, Target
+from acceleratorAPI.drivers.base import FolderSource, Measurement, Source, Target
 from acceleratorAPI.errors import DatafileError, FunctionFailedError
 from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Parameters
+from acceleratorAPI.functions.inputs import source_info
 from acceleratorAPI.protocol.cards import Card
 
 
@@ -248,3 +249,34 @@ class Hostile(Function[NoParameters, HostileParameters]):
         except MemoryError:
             return "MemoryError"
         return "taken"
+
+
+class KeepParameters(Parameters):
+    give: bool = Field(default=True, description="Whether the copy is given back.")
+    crash: bool = Field(default=False, description="Die when the work is done.")
+    normal: bool = Field(default=False, description="Normalise a folder.")
+
+
+class Keep(Function[NoParameters, KeepParameters]):
+    """Takes a file or folder, remembers its name in the scratch folder, and gives a copy or not."""
+
+    card = card("test_keep", folder=True, output="optional")
+    process_parameters = KeepParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: KeepParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is not None
+        info = source_info(source)
+        copied = copy(source, target)
+        with (self.scratch / "names").open("a") as names:
+            print(info.name, info.size_bytes, info.status is not None, sep=",", file=names)
+        if parameters.crash:
+            os.kill(os.getpid(), signal.SIGKILL)
+        measured = Measurement("cpu", time.perf_counter() - started, *copied)
+        kept = (self.scratch / "names").read_text().split()
+        return Outcome(measured, {"kept": kept, "pid": os.getpid()}, has_output=parameters.give)
+
+    def process_folder(self, source: FolderSource, target: Target | None, parameters: KeepParameters) -> Outcome:
+        if parameters.normal:
+            source.normalise()
+        return self.process(source, target, parameters)

@@ -1,0 +1,151 @@
+"""A job from what a request asks for: checked here, once, for v1.0 and v2 alike; then the engine has it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from acceleratorAPI.errors import InputError
+from acceleratorAPI.functions import registry
+from acceleratorAPI.functions.base import check_parameters
+from acceleratorAPI.node.engine import Once
+from acceleratorAPI.node.places import SourcePlace, source_place, target_place
+from acceleratorAPI.node.redact import masked, scrubbed
+from acceleratorAPI.node.rows import JobRow, now
+from acceleratorAPI.node.service import Service
+from acceleratorAPI.node.uploads import Upload
+from acceleratorAPI.node.urls import configuration_id
+from acceleratorAPI.protocol.cards import Card
+
+
+@dataclass
+class Wanted:
+    """What a request asks for.
+
+    Attributes:
+        configuration: url or id; empty: the active one.
+        accelerator: the function the client believes it talks to, if it says so.
+        parameters: of the function.
+        echo: the request's parameters as they may be stored and answered.
+        source: path or URL of an input on the node's machine.
+        target: path or URL of an output on the node's machine.
+        spooled: spool name of an input that came with the request.
+        spooled_bytes: its size.
+        upload: an input that comes, or came, by itself.
+        name: the user's name of the input.
+        folder: the input is a folder's tar.
+        once: makes a repeated request find the first one's job.
+    """
+
+    configuration: str = ""
+    accelerator: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    echo: str = "{}"
+    source: str = ""
+    target: str = ""
+    spooled: str | None = None
+    spooled_bytes: int = 0
+    upload: Upload | None = None
+    name: str = ""
+    folder: bool = False
+    once: Once | None = None
+
+
+async def submit(service: Service, wanted: Wanted) -> JobRow:
+    """Check and queue; what came in the spool is then the job's.
+
+    Raises:
+        InputError: something in the request does not fit the function.
+        StateError: the configuration cannot be used.
+        NodeBusyError: the node takes no more.
+    """
+    engine = service.engine
+    configuration = await engine.usable(configuration_id(wanted.configuration) if wanted.configuration else None)
+    kind = registry.load(configuration.accelerator)
+    card = kind.card
+    if wanted.accelerator not in (None, configuration.accelerator):
+        raise InputError(
+            f"env.accelerator = {wanted.accelerator!r}, but configuration {configuration.id} is of"
+            f" {configuration.accelerator!r}: configure {wanted.accelerator!r} first"
+        )
+    source = _source(service, wanted, card)
+    target = _target(service, wanted, card, source)
+    check_parameters_scrubbed(kind.process_parameters, wanted.parameters, card.name)
+    stored = masked(wanted.parameters)
+    sent = wanted.upload.row.id if wanted.upload is not None else wanted.spooled
+    row = JobRow(
+        configuration=configuration.id,
+        accelerator=configuration.accelerator,
+        created=now(),
+        parameters=wanted.echo,
+        function_parameters=json.dumps(stored),
+        masked=stored != wanted.parameters,
+        source=source.path if source is not None else None,
+        target=target,
+        folder=source.is_folder if source is not None else wanted.folder,
+        input=sent,
+        input_name=source.path if source is not None else wanted.name or None,
+        input_bytes=_size(wanted, source),
+        output=service.spool.new_name() if target is None and card.output != "none" else None,
+    )
+    return await engine.submit(row, wanted.parameters, wanted.upload, wanted.once)
+
+
+def check_need(field_name: str, need: str, given: bool, card: Card, request: str) -> None:
+    """A file that must, or must not, be there.
+
+    Raises:
+        InputError: it is not as the card says.
+    """
+    if need == "required" and not given:
+        raise InputError(f"{card.name}: {request} needs a {field_name}")
+    if need == "none" and given:
+        raise InputError(f"{card.name}: {request} takes no {field_name}")
+
+
+def check_parameters_scrubbed(model: Any, values: dict[str, Any], function: str) -> None:
+    """``check_parameters``, whose message must not repeat a secret.
+
+    Raises:
+        ParameterError: as there.
+    """
+    try:
+        check_parameters(model, values, function)
+    except InputError as error:
+        raise type(error)(scrubbed(str(error), values)) from None
+
+
+def _source(service: Service, wanted: Wanted, card: Card) -> SourcePlace | None:
+    """The input on the node's machine, if it is there; every way an input can come is checked."""
+    sent = wanted.spooled is not None or wanted.upload is not None
+    if wanted.source and sent:
+        raise InputError("both datafile and source were sent; send one of them")
+    roots = service.settings.files_under
+    source = source_place(wanted.source, roots, folder=card.folder) if wanted.source else None
+    if wanted.folder and not card.folder:
+        raise InputError(f"folder: {card.name} takes no folder")
+    if wanted.folder and not (sent or (source is not None and source.is_folder)):
+        raise InputError("folder: send the folder as a tar file, or name it as source")
+    check_need("datafile", card.input, source is not None or sent, card, "POST process")
+    return source
+
+
+def _target(service: Service, wanted: Wanted, card: Card, source: SourcePlace | None) -> str | None:
+    if not wanted.target:
+        return None
+    if card.output == "none":
+        raise InputError(f"{card.name}: it gives no file, so it takes no target")
+    target = target_place(wanted.target, service.settings.files_under)
+    if source is not None and source.is_folder and pathlib.Path(target).is_relative_to(source.path):
+        raise InputError(f"target = {wanted.target!r} lies in the folder that is read: name another")
+    return target
+
+
+def _size(wanted: Wanted, source: SourcePlace | None) -> int | None:
+    if source is not None:
+        return source.size_bytes
+    if wanted.upload is not None:
+        return wanted.upload.row.length
+    return wanted.spooled_bytes if wanted.spooled is not None else None

@@ -1,0 +1,74 @@
+"""cast_gunzip from file to file, against the quicker of igzip and rapidgzip."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from acceleratorAPI.files import open_source
+from acceleratorAPI.functions.base import NoParameters
+from acceleratorAPI.functions.cast_gunzip import Gunzip
+from benchmarks import inputs
+from benchmarks.cast_gzip import command, igzip, ours
+from benchmarks.common import Options, Peer, Row, compare, race
+
+_HARD_BYTES = 100 * 10**6
+
+
+def measure(work: Path, options: Options) -> list[Row]:
+    """Race on a foreign file, on our members, on one core, and on what could not be compressed."""
+    tree = inputs.source_tar(options.gzip_bytes)
+    foreign = _gzip(tree, work / "foreign.gz")
+    indexed = work / "members.gz"
+    ours(tree, indexed, options.threads, form="members").run()
+    rows = _rows(work, options, tree, foreign, "one member by gzip -6")
+    rows += _rows(work, options, tree, indexed, "cast_gzip's members")
+    rows += _rows(work, replace(options, threads=1), tree, indexed, "cast_gzip's members")
+    for hard, what in (
+        (inputs.random_bytes(_HARD_BYTES), "random bytes"),
+        (inputs.compressed(_HARD_BYTES), "an xz file"),
+    ):
+        rows += _rows(work, options, hard, _gzip(hard, work / "hard.gz"), f"{what} by gzip -6")
+    return rows
+
+
+def _gzip(source: Path, packed: Path) -> Path:
+    program = shutil.which("gzip")
+    if program is None:
+        raise SystemExit("this benchmark needs gzip")
+    with packed.open("wb") as target:
+        subprocess.run([program, "-6", "-c", str(source)], stdout=target, check=True)
+    return packed
+
+
+def _ours(packed: Path, back: Path, threads: int, size_bytes: int) -> Peer:
+    function = Gunzip(threads)
+
+    def run() -> None:
+        back.unlink(missing_ok=True)
+        with open_source(packed) as source, open(back, "wb", buffering=0) as target:
+            function.process(source, target, NoParameters())
+
+    return Peer(f"cast_gunzip, {threads} thread{'s' * (threads > 1)}", run, size_bytes)
+
+
+def _rows(work: Path, options: Options, content: Path, packed: Path, what: str) -> list[Row]:
+    """Rates are in bytes of the content."""
+    back, theirs = work / "back", work / "theirs"
+    size_bytes = content.stat().st_size
+    us = _ours(packed, back, options.threads, size_bytes)
+    peers = [igzip(packed, theirs, "-d", size_bytes=size_bytes)]
+    rapidgzip = shutil.which("rapidgzip")
+    if rapidgzip is not None:
+        line = [rapidgzip, "-P", str(options.threads), "-d", "-c", str(packed)]
+        peers.append(command(f"rapidgzip -P {options.threads}", line, theirs, size_bytes))
+    rates = race(us, peers, options.rounds)
+    if not filecmp.cmp(content, back, shallow=False):
+        raise SystemExit("cast_gunzip does not give the content back")
+    back.unlink()
+    theirs.unlink()
+    rows = [compare(us, peer, rates) for peer in peers]
+    return [replace(row, subject=f"{row.subject}: {what}, {size_bytes / 1e6:,.0f} MB") for row in rows]

@@ -1,0 +1,267 @@
+"""``/v2/jobs``: begun once, overlapped with their input and output, followed, cancelled, kept across kills."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import random
+import socket
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from crc32c import crc32c
+
+TUS = {"Tus-Resumable": "1.0.0"}
+JSON = {"Content-Type": "application/json"}
+
+
+def begin(node: Any, key: str | None = None, wait: float = 0, **wanted: Any) -> Any:
+    headers = {**JSON, **({"Idempotency-Key": key} if key else {})}
+    return node.request("POST", f"/v2/jobs?wait={wait}", json.dumps(wanted), headers)
+
+
+def created(node: Any, length: int, data: bytes = b"") -> str:
+    headers = {**TUS, "Upload-Length": str(length), "Content-Type": "application/offset+octet-stream"}
+    answer = node.request("POST", "/v2/files/", data, headers)
+    assert answer.status == 201, answer.body
+    return str(answer.headers["Location"])
+
+
+def add(node: Any, url: str, offset: int, data: bytes) -> Any:
+    headers = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+    return node.request("PATCH", url, data, headers)
+
+
+def ended(node: Any, job: Any) -> Any:
+    record = node.get(f"/v2/jobs/{job['id']}?wait=60").json
+    assert record["ended"], record
+    return record
+
+
+def test_a_whole_job(node: Any, copier: Any) -> None:
+    answer = begin(node, wait=30, configuration=copier["url"], upload=created(node, 5, b"hello"), name="a.txt")
+    assert answer.status == 201
+    record = answer.json
+    assert record["progress"] == {"state": "succeeded", "bytes_in": 5, "bytes_total": 5, "bytes_out": 5}
+    assert record["result"]["crc32c"] == f"{crc32c(b'hello'):08x}"
+    assert (record["input_name"], record["attempts"], record["failure"]) == ("a.txt", 1, None)
+    result = node.get(record["result"]["url"])
+    assert result.body == b"hello"
+    assert result.headers["Repr-Digest"].startswith("crc32c=:")
+    assert node.get("/v2/jobs").json["results"][0]["id"] == record["id"]
+    # One job, two views of it.
+    assert node.get(f"/v1.0/process/{record['id']}").json["processed"] is True
+    assert node.request("DELETE", f"/v2/jobs/{record['id']}").status == 204
+    assert node.get(f"/v2/jobs/{record['id']}").status == 404
+
+
+def test_the_job_begins_with_the_first_bytes_and_its_output_can_be_read_while_it_grows(node: Any, copier: Any) -> None:
+    data = random.Random(3).randbytes(9_000_000)
+    url = created(node, len(data), data[:1_000_000])
+    job = begin(node, configuration=copier["url"], upload=url).json
+    connection = http.client.HTTPConnection(*node.address, timeout=60)
+    path = f"/v2/jobs/{job['id']}/result?follow=true"
+    connection.request("GET", path, headers={"Authorization": f"Bearer {node.token}"})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    # The upload is not complete, and yet this much of the output is here.
+    got = answer.read(1_000_000)
+    assert got == data[:1_000_000]
+    assert node.get(f"/v2/jobs/{job['id']}").json["progress"]["state"] == "running"
+    assert node.get(f"/v2/jobs/{job['id']}/result").status == 404, "without follow it must be whole"
+    for at in range(1_000_000, len(data), 4_000_000):
+        assert add(node, url, at, data[at : at + 4_000_000]).status == 204
+    assert got + answer.read() == data
+    connection.close()
+    record = ended(node, job)
+    assert record["result"]["crc32c"] == f"{crc32c(data):08x}"
+    rest = node.get(f"/v2/jobs/{job['id']}/result?follow=true&offset=8999990")
+    assert rest.body == data[-10:]
+
+
+def test_an_upload_that_is_removed_fails_its_job(node: Any, copier: Any) -> None:
+    url = created(node, 100, b"x" * 50)
+    job = begin(node, configuration=copier["url"], upload=url).json
+    assert node.request("DELETE", url, headers=TUS).status == 204
+    record = ended(node, job)
+    assert record["progress"]["state"] == "failed"
+    assert "removed before it was complete" in record["failure"]["detail"]
+
+
+def test_a_job_that_fails_cuts_the_reader_off(nodes: Any) -> None:
+    node = nodes("--auth", "none", "--slots", "1")
+    slow = node.configure("test_slow")
+    url = created(node, 5000, b"x" * 5000)
+    job = begin(node, configuration=slow["url"], upload=url, parameters={"seconds": 1.5, "then": "kill"}).json
+    with pytest.raises(http.client.IncompleteRead):
+        node.get(f"/v2/jobs/{job['id']}/result?follow=true")
+    assert ended(node, job)["failure"]["code"] == "worker-crashed"
+    assert node.get(f"/v2/jobs/{job['id']}/result?follow=true").status == 404
+
+
+def test_one_key_is_one_job(node: Any, copier: Any) -> None:
+    wanted = {"configuration": copier["url"], "upload": created(node, 3, b"abc")}
+    with ThreadPoolExecutor(25) as threads:
+        answers = list(threads.map(lambda _: begin(node, "one-key", 30, **wanted), range(50)))
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body for answer in answers}) == 1
+    other = begin(node, "one-key", configuration=copier["url"], upload=created(node, 3, b"abd"))
+    assert (other.status, other.json["code"]) == (422, "key-used")
+    assert begin(node, "ÿ", **wanted).status == 400
+    assert begin(node, "x" * 201, **wanted).status == 400
+
+
+def test_events(node: Any) -> None:
+    slow = node.configure("test_slow")
+    url = created(node, 5000, b"x" * 5000)
+    job = begin(node, configuration=slow["url"], upload=url, parameters={"seconds": 1}).json
+    answer = node.get(f"/v2/jobs/{job['id']}/events")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    events = [
+        dict(line.split(": ", 1) for line in part.splitlines()) for part in answer.body.decode().split("\n\n") if part
+    ]
+    assert {event["event"] for event in events[:-1]} == {"progress"}
+    assert events[-1]["event"] == "ended"
+    assert json.loads(events[-1]["data"])["progress"]["state"] == "succeeded"
+    seen = [json.loads(event["data"])["bytes_in"] for event in events[:-1]]
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("phase", ["uploading", "queued", "running", "ended"])
+def test_cancelled_in_every_phase(nodes: Any, phase: str) -> None:
+    node = nodes("--auth", "none", "--slots", "1")
+    slow = node.configure("test_slow")
+    if phase == "queued":
+        begin(node, configuration=slow["url"], upload=created(node, 10, b"x" * 10))
+    whole = phase != "uploading"
+    seconds = 0 if phase == "ended" else 600
+    url = created(node, 5000, b"x" * (5000 if whole else 2500))
+    job = begin(node, configuration=slow["url"], upload=url, parameters={"seconds": seconds}).json
+    if phase in ("running", "uploading"):
+        node.until(job, lambda r: r["progress"]["bytes_in"] > 0)
+    if phase == "ended":
+        ended(node, job)
+    answer = node.request("POST", f"/v2/jobs/{job['id']}/cancel")
+    assert answer.json["progress"]["state"] == ("succeeded" if phase == "ended" else "cancelled")
+    assert node.request("HEAD", url, headers=TUS).status == 404
+    left = [name for name in node.spool() if not name.endswith(".partial")]
+    assert len(left) == {"queued": 1, "ended": 1}.get(phase, 0)
+
+
+def test_short_jobs_pass_long_ones(nodes: Any) -> None:
+    """Two slots, three long jobs: one slot stays for short ones, and a short one does not wait behind the long."""
+    node = nodes("--auth", "none", "--slots", "2")
+    slow = node.configure("test_slow")
+    long = [begin(node, configuration=slow["url"], upload=created(node, 10, b"x")).json for _ in range(3)]
+    short = begin(node, wait=30, configuration=slow["url"], upload=created(node, 1, b"y"), parameters={"seconds": 0})
+    assert short.json["progress"]["state"] == "succeeded"
+    states = [node.get(f"/v2/jobs/{job['id']}").json["progress"]["state"] for job in long]
+    assert states == ["running", "queued", "queued"]
+
+
+def test_kill_the_node_at_any_moment(nodes: Any) -> None:
+    """Uploading, queued, running, finishing: after each kill every job ends as asked, from what was there."""
+    data = random.Random(9).randbytes(3_000_000)
+    chooser = random.Random(11)
+    state, jobs, uploads = None, [], []
+    for _ in range(6):
+        node = nodes("--auth", "none", "--slots", "2", "--accelerator", "test_copy", state=state)
+        state = node.state
+        if not jobs:
+            configuration = node.configure("test_copy")["url"].removeprefix(node.url)
+        for _ in range(3):
+            url = created(node, len(data), data[:1_000_000]).removeprefix(node.url)
+            job = begin(node, configuration=configuration, upload=url).json
+            jobs.append(job["id"])
+            uploads.append(url)
+        for url in uploads:
+            finish_later(node, url, data)
+        time.sleep(chooser.uniform(0, 0.5))
+        node.process.kill()
+        node.process.wait()
+    node = nodes("--auth", "none", "--slots", "2", state=state)
+    for url in uploads:
+        finish(node, url, data)
+    for number in jobs:
+        record = ended(node, {"id": number})
+        if record["progress"]["state"] == "succeeded":
+            assert node.get(record["result"]["url"].removeprefix(node.url)).body == data
+        else:
+            # Begun three times and killed each time.
+            assert record["attempts"] > 3, record
+    assert not [name for name in node.spool() if name.endswith(".partial")]
+    assert len(node.spool()) == sum(node.get(f"/v2/jobs/{number}").json["result"] is not None for number in jobs)
+
+
+def finish_later(node: Any, url: str, data: bytes) -> None:
+    def work() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):  # the node is killed
+            finish(node, url, data)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def finish(node: Any, url: str, data: bytes) -> None:
+    head = node.request("HEAD", url, headers=TUS)
+    if head.status == 200:
+        at = int(head.headers["Upload-Offset"])
+        if at < len(data):
+            add(node, url, at, data[at:])
+
+
+def test_a_database_of_the_version_before_goes_on(nodes: Any) -> None:
+    """Version 1 had no uploads, and jobs without what is needed to begin them again."""
+    first = nodes("--auth", "none")
+    done = first.ended(first.send(first.configure("test_copy"), b"kept"))
+    assert first.end() == 0
+    with sqlite3.connect(first.state / "node.db") as database:
+        for column in ("function_parameters", "masked", "attempts", "source", "target", "folder", "crc32c"):
+            if column == "crc32c":
+                database.execute("DROP INDEX jobs_state")
+            database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        database.execute("DROP TABLE uploads")
+        database.execute("DROP TABLE answers")
+        database.execute("INSERT INTO jobs SELECT 99, configuration, accelerator, created, parameters, 'queued', NULL,"
+                         " NULL, NULL, NULL, NULL, NULL, NULL, 0, 0 FROM jobs LIMIT 1")  # fmt: skip
+        database.execute("PRAGMA user_version = 1")
+    node = nodes("--auth", "none", state=first.state)
+    assert node.get(f"/v1.0/process/{done['id']}/datafileresult").body == b"kept"
+    assert node.get("/v2/jobs/99").json["failure"]["code"] == "worker-crashed"
+    assert node.end() == 0
+    with sqlite3.connect(node.state / "node.db") as database:
+        database.execute("PRAGMA user_version = 1000")
+    process = nodes.spawn("--auth", "none", state=node.state).process
+    assert process.wait(60) == 2, "a newer version's database is refused"
+
+
+def test_old_results_go(nodes: Any) -> None:
+    first = nodes("--auth", "none", "--keep-results", "0.2")
+    job = first.ended(first.send(first.configure("test_copy"), b"old"))
+    time.sleep(0.3)
+    assert first.end() == 0
+    node = nodes("--auth", "none", "--keep-results", "0.2", state=first.state)
+    node.get("/")
+    assert node.get(f"/v2/jobs/{job['id']}").status == 404
+    assert node.spool() == []
+
+
+def test_uploads_go_on_after_a_drain(nodes: Any) -> None:
+    first = nodes("--auth", "none", "--drain", "0")
+    data = b"x" * 3_000_000
+    url = created(first, len(data))
+    with socket.create_connection(first.address, 60) as connection:
+        head = f"PATCH {url.removeprefix(first.url)} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+        head += (
+            f"Upload-Offset: 0\r\nContent-Length: {len(data)}\r\nContent-Type: application/offset+octet-stream\r\n\r\n"
+        )
+        connection.sendall(head.encode() + data[:2_000_000])
+        time.sleep(0.5)
+        assert first.end() == 0
+    node = nodes("--auth", "none", state=first.state)
+    answer = node.request("HEAD", url.removeprefix(first.url), headers=TUS)
+    assert answer.headers["Upload-Offset"] == "2000000"
