@@ -64,9 +64,24 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("general", "node_token", "secret", "", "Bearer token of a node that is reached by its address alone."),
     Setting(
+        "general",
+        "node_fingerprint",
+        "text",
+        "",
+        "SHA-256, in hex, of the certificate of a node that is reached by its address alone: trust exactly that one.",
+    ),
+    Setting(
+        "general",
+        "client_certificate",
+        "path",
+        "",
+        "PEM file with certificate and key to show to a node that asks for one.",
+    ),
+    Setting(
         "general", "slots", "count", "", "How many jobs a LOCAL node runs at once; the node's own choice when empty."
     ),
     Setting("general", "state_dir", "path", "", "Folder of the LOCAL instances; the user's state folder when empty."),
+    Setting("general", "tls", "flag", "no", "Let the LOCAL nodes speak TLS, with a certificate made for each."),
     Setting("csp", "provider", "text", "LOCAL", "Who makes the instance."),
     Setting("csp", "client_id", "text", "", "Client id of the access key of the cloud account."),
     Setting("csp", "secret_id", "secret", "", "Secret of the access key of the cloud account."),

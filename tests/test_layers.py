@@ -52,7 +52,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "platformdirs",
         "swagger_ui_bundle",
     },
-    "providers": {"pydantic", "psutil", "platformdirs"},
+    "providers": {"cryptography", "pydantic", "psutil", "platformdirs"},
     "client": {"crc32c", "opentelemetry", "pydantic", "urllib3"},
     "testing": {"pytest", "pydantic"},
     "acceleratorAPI": set(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from acceleratorAPI.client.node import NodeClient
+from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.config import Configuration
 from acceleratorAPI.errors import InstanceError, InstanceNotFoundError
 from acceleratorAPI.providers.base import Instance, InstanceSpec, Provider
@@ -53,8 +54,7 @@ def acquire(configuration: Configuration, accelerator: str) -> Place:
         try:
             return _running(provider, provider.find(address=address))
         except InstanceNotFoundError:
-            url = address if "://" in address else f"http://{address}"
-            return Place("address", NodeClient(url, configuration.get("general", "node_token") or ""))
+            return Place("address", _node_at(address, configuration))
     instance = provider.create(InstanceSpec(accelerator, os.getpid()))
     return Place("made", _node(provider, instance), provider, instance)
 
@@ -74,5 +74,12 @@ def running_place(provider: Provider, instance: Instance) -> Place:
     return Place("found", _node(provider, instance), provider, instance)
 
 
+def _node_at(address: str, configuration: Configuration) -> NodeClient:
+    fingerprint = configuration.get("general", "node_fingerprint") or ""
+    url = address if "://" in address else f"{'https' if fingerprint else 'http'}://{address}"
+    trust = Trust(fingerprint, configuration.get("general", "client_certificate"))
+    return NodeClient(url, configuration.get("general", "node_token") or "", trust=trust)
+
+
 def _node(provider: Provider, instance: Instance) -> NodeClient:
-    return NodeClient(instance.url, instance.token, lambda: provider.diagnose(instance))
+    return NodeClient(instance.url, instance.token, lambda: provider.diagnose(instance), Trust(instance.fingerprint))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from urllib3.response import BaseHTTPResponse
 from acceleratorAPI.client.retry import Backoff
 from acceleratorAPI.client.trace import trace_headers
 from acceleratorAPI.client.transfer import CHUNK_BYTES, Input, MultipartForm
+from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.errors import (
     AcceleratorError,
     AuthenticationError,
@@ -67,6 +70,8 @@ class _PatientHTTP(HTTPConnection):
 class _PatientHTTPS(HTTPSConnection):
     def connect(self) -> None:
         super().connect()
+        if not self.is_verified:
+            raise ssl.SSLError("nobody vouches for the certificate")
         self.sock.settimeout(IDLE_S)
 
 
@@ -81,18 +86,26 @@ class _HTTPSPool(HTTPSConnectionPool):
 class NodeClient:
     """One node. Safe to use from several threads; holds no state but its connections."""
 
-    def __init__(self, url: str, token: str = "", diagnose: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, url: str, token: str = "", diagnose: Callable[[], str] | None = None, trust: Trust | None = None
+    ) -> None:
         """Connect on first use.
 
         Args:
             url: of the node, without a path or with the one a proxy serves it under.
             token: sent as bearer token when not empty.
             diagnose: why the node may not answer, for error messages.
+            trust: whom to take for the node when it speaks TLS; by default whom this machine's authorities vouch for.
+
+        Raises:
+            ConfigurationError: ``trust`` cannot be used.
         """
+        self._trust = trust or Trust()
+        self._trust.check(url)
         self.url = url.rstrip("/")
         self._diagnose = diagnose or (lambda: "")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._pool, self._pid = _new_pool(), os.getpid()
+        self._pool, self._pid = _new_pool(self.url, self._trust), os.getpid()
 
     def __repr__(self) -> str:
         return f"NodeClient({self.url!r})"
@@ -275,8 +288,10 @@ class NodeClient:
         url = path if "://" in path else self.url + path
         if self._pid != os.getpid():
             # A forked child must not talk on its parent's connections.
-            self._pool, self._pid = _new_pool(), os.getpid()
-        sent = {**self._headers, **trace_headers(), **(headers or {})}
+            self._pool, self._pid = _new_pool(self.url, self._trust), os.getpid()
+        # Whatever URL an answer names: the token is for this node alone.
+        own = self._headers if _origin(url) == _origin(self.url) else {}
+        sent = {**own, **trace_headers(), **(headers or {})}
         for attempt in range(1, tries + 1):
             try:
                 with self._translated():
@@ -300,6 +315,8 @@ class NodeClient:
         """The one edge where urllib3's errors become ours."""
         try:
             yield
+        except urllib3.exceptions.SSLError as error:
+            raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
         except urllib3.exceptions.HTTPError as error:
             if isinstance(error, urllib3.exceptions.LocationValueError):
                 usable = "use host, host:port or http(s)://host:port"
@@ -325,12 +342,27 @@ class NodeClient:
         return error
 
 
-def _new_pool() -> urllib3.PoolManager:
+def _origin(url: str) -> tuple[str | None, str | None, int | None]:
+    parts = urllib3.util.parse_url(url)
+    return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
+
+
+def _new_pool(url: str, trust: Trust) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=CONNECT_S, read=IDLE_S)
     pool = urllib3.PoolManager(
-        num_pools=2, maxsize=16, block=False, timeout=timeout, retries=False, blocksize=CHUNK_BYTES
+        num_pools=2,
+        maxsize=16,
+        block=False,
+        timeout=timeout,
+        retries=False,
+        blocksize=CHUNK_BYTES,
+        # Reading the authorities' certificates takes a while, which a node on loopback need not cost.
+        ssl_context=trust.context() if url.lower().startswith("https:") else None,
     )
-    pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    # Not a keyword of the manager, which would make plain connections with it, too.
+    secure: Any = functools.partial(_HTTPSPool, assert_fingerprint=trust.fingerprint or None)
+    pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": secure}
     return pool
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.node.limits import DEFAULTS, Limits
 from acceleratorAPI.node.settings import Settings, cores, default_state
 
 _EXAMPLES = """examples:
@@ -17,6 +18,8 @@ _EXAMPLES = """examples:
       a free port, no token, cast_gzip for clients that name no function
   python -m acceleratorAPI.node --host 0.0.0.0 --token-file /etc/node.token --public-url https://node.example.org
       behind a proxy that speaks TLS
+  python -m acceleratorAPI.node --host 0.0.0.0 --tls-cert tls-cert.pem --tls-key tls-key.pem
+      TLS by itself; "acceleratorapi node certificate" makes the two files
   python -m acceleratorAPI.node --owner $$ --files-under "$HOME/data"
       end with this shell; jobs may read and write files below ~/data in place
   python -m acceleratorAPI.node --urls https,s3 --urls-under https://data.example.org --urls-under s3://my-bucket
@@ -24,6 +27,10 @@ _EXAMPLES = """examples:
 
 exit codes: 0 ended as asked, 2 a setting cannot be used
 """
+
+
+# Less and Python does not come up.
+_LEAST_MEMORY_BYTES = 256 << 20
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,12 +58,27 @@ def _parser() -> argparse.ArgumentParser:
         help="only in https://host[:port], https://*.domain, s3://bucket; may be repeated (all, port 443)")  # fmt: skip
     add("--urls-allow-address", metavar="NETWORK", action="append", default=[],
         help="https URLs may lead there although it is not public, such as 10.1.2.0/24; may be repeated")  # fmt: skip
+    add("--sandbox", choices=("auto", "off", "require"), default="auto",
+        help="no network and no other files for functions, where the kernel can; or insist (%(default)s)")  # fmt: skip
+    add("--sandbox-allow", type=Path, metavar="PATH", action="append", default=[],
+        help="a file, folder or device that functions may use besides; may be repeated")  # fmt: skip
+    add("--worker-memory", type=int, metavar="BYTES", help="address space of a worker process (no limit)")
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
+    add("--connections", type=int, default=DEFAULTS.connections, metavar="N",
+        help="connections at the same time (%(default)s)")  # fmt: skip
+    add("--body-idle", type=float, default=DEFAULTS.body_idle_s, metavar="S",
+        help="seconds an upload may be silent (%(default)g)")  # fmt: skip
+    add("--body-rate", type=int, default=DEFAULTS.body_rate, metavar="N",
+        help="bytes a second an upload brings at least, on average; 0 for any (%(default)s)")  # fmt: skip
+    add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
+    add("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
+    add("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
+    add("--tls-client-ca", type=Path, metavar="FILE", help="clients must show a certificate this PEM file vouches for")
+    add("--insecure", action="store_true", help="plain HTTP on --host is meant, though it is no loopback address")
     add("--max-output", type=int, metavar="BYTES",
         help="end a job whose output grows beyond this, a decompression bomb, say (no limit)")  # fmt: skip
-    add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
     add("--drain", type=float, default=30.0, dest="drain_s", metavar="S",
         help="time for jobs after SIGTERM; those left begin again at the next start (%(default)s)")  # fmt: skip
     add("--keep-results", type=float, default=7 * 86400.0, dest="keep_results_s", metavar="S",
@@ -76,13 +98,20 @@ def settings_of(argv: Sequence[str] | None = None) -> Settings:
         ConfigurationError: a value is not usable.
     """
     values = vars(_parser().parse_args(argv))
-    for name in ("slots", "threads"):
-        if values[name] < 1:
-            raise ConfigurationError(f"--{name} {values[name]}: use 1 or more")
     values["urls"] = tuple(scheme for scheme in values["urls"].replace(" ", "").lower().split(",") if scheme)
-    for name in ("files_under", "urls_under", "urls_allow_address"):
+    for name, least in (("slots", 1), ("threads", 1), ("connections", 1), ("body_idle", 1), ("body_rate", 0)):
+        if not values[name] >= least:
+            raise ConfigurationError(f"--{name.replace('_', '-')} {values[name]}: use {least} or more")
+    if values["worker_memory"] is not None and values["worker_memory"] < _LEAST_MEMORY_BYTES:
+        raise ConfigurationError(f"--worker-memory {values['worker_memory']}: use {_LEAST_MEMORY_BYTES} or more")
+    for name in ("files_under", "sandbox_allow", "urls_under", "urls_allow_address"):
         values[name] = tuple(values[name])
-    return Settings(**values)
+    limits = Limits(
+        connections=values.pop("connections"),
+        body_idle_s=values.pop("body_idle"),
+        body_rate=values.pop("body_rate"),
+    )
+    return Settings(**values, limits=limits)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

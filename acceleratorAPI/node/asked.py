@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acceleratorAPI.errors import ParameterError
+from acceleratorAPI.node.bodies import parse_json
 from acceleratorAPI.node.redact import masked
 
 # Switches of the historical FPGA service. They change nothing here and are no parameters of a function.
@@ -36,8 +37,8 @@ def parse(text: str | None) -> Asked:
     if text is None or not text.strip():
         return Asked(None, {}, "{}")
     try:
-        values = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(text)
+    except ValueError as error:
         # Say where, never what: the text may hold a secret.
         where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise ParameterError(f'parameters: not JSON{where}; send {{"env": {{...}}, "app": {{...}}}}') from None
@@ -65,7 +66,3 @@ def _object(values: Mapping[str, Any], name: str, shown: str | None = None) -> d
     if not isinstance(value, dict):
         raise ParameterError(f"parameters: {shown or name} is not a JSON object")
     return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from acceleratorAPI.errors import InputError
-from acceleratorAPI.node.bodies import chunks
+from acceleratorAPI.node.bodies import chunks, parse_json, whole
 from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
 from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
@@ -20,6 +20,7 @@ from acceleratorAPI.node.spool import Spool, SpoolWriter
 FILE = "datafile"
 FIELDS = frozenset({"parameters", "configuration", "source", "target", "folder"})
 MAX_FIELD_BYTES = 1 << 20
+_SEND_A_FORM = " when it has no file; send multipart/form-data"
 
 
 @dataclass
@@ -62,21 +63,12 @@ async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
                 spool.check_room(int(length))
             await _Multipart(request, form, spool, boundary_of(content_type)).read()
         elif kind in ("application/x-www-form-urlencoded", "application/json", ""):
-            _plain(kind, await _whole(request), form)
+            _plain(kind, await whole(request, MAX_FIELD_BYTES, _SEND_A_FORM), form)
         else:
             raise RequestError(415, f"Content-Type {kind!r}: send multipart/form-data (or JSON when there is no file)")
         yield form
     finally:
         spool.remove(form.keep())
-
-
-async def _whole(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in chunks(request):
-        body += chunk
-        if len(body) > MAX_FIELD_BYTES:
-            raise RequestError(413, f"a body without a file may have {MAX_FIELD_BYTES} bytes; send multipart/form-data")
-    return bytes(body)
 
 
 def _plain(kind: str, body: bytes, form: Form) -> None:
@@ -86,10 +78,10 @@ def _plain(kind: str, body: bytes, form: Form) -> None:
     try:
         text = body.decode("utf-8")
         if kind == "application/json":
-            values: Any = json.loads(text)
+            values: Any = parse_json(text)
         else:
             values = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARTS))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         # The error's own text may quote what was sent.
         raise InputError(f"the body is not {kind or 'a form'}") from error
     if not isinstance(values, dict):

@@ -1,36 +1,36 @@
-"""Who may ask: the token, and on a node without one the Host and Origin of requests. Outside of all routes."""
+"""Who may ask for what: the token, and on a node without one the Host and Origin of requests. Outside of all routes."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import contextlib
-import hashlib
-import hmac
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acceleratorAPI.errors import AcceleratorError, AuthenticationError, PermissionDeniedError
 from acceleratorAPI.node.problems import problem_of
+from acceleratorAPI.node.scopes import OPEN, need_of
 from acceleratorAPI.node.settings import is_loopback
-from acceleratorAPI.protocol import paths
-
-OPEN = frozenset({"/", "/docs", "/openapi.json", paths.LIVE, paths.READY})
+from acceleratorAPI.node.tokens import Grant, Tokens
 
 
 class Guard:
-    """Lets a request through to ``app``, or answers why not before a byte of its body is read."""
+    """Lets a request through to ``app``, or answers why not before a byte of its body is read.
 
-    def __init__(self, app: ASGIApp, token: str | None, public_host: str | None) -> None:
+    A token that is revoked, or expires, while a request or answer streams ends that at its next piece.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Tokens | None, public_host: str | None) -> None:
         """Args:
         app: the application behind.
-        token: what a client must show; ``None`` lets every program of this machine in.
+        tokens: of which a client must show one; ``None`` lets every program of this machine in.
         public_host: a host name that is right besides those of the loopback interface.
         """
         self._app = app
-        self._digest = None if token is None else hashlib.sha256(token.encode()).digest()
+        self._tokens = tokens
         self._public_host = public_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,32 +40,19 @@ class Guard:
             return
         try:
             headers = Headers(scope=scope)
-            if self._digest is None:
+            need = need_of(scope["method"], scope["path"])
+            if self._tokens is None:
                 self._check_local(headers)
-            elif scope["path"] not in OPEN and not scope["path"].startswith(("/docs/", paths.WEB)):
-                self._check_token(headers.get("authorization", ""), self._digest)
+            elif need != OPEN:
+                grant = self._tokens.grant(_token(headers.get("authorization", "")))
+                grant.check(need)
+                receive, send = _watched(self._tokens, grant, receive, send)
         except AcceleratorError as error:
             await problem_of(error)(scope, receive, send)
             return
         # The framework answers an unexpected error and then raises it again, for a server to log a second time.
         with contextlib.suppress(Exception):
             await self._app(scope, receive, send)
-
-    @staticmethod
-    def _check_token(authorization: str, digest: bytes) -> None:
-        scheme, _, value = authorization.partition(" ")
-        token = value.strip()
-        if scheme.lower() == "basic":
-            try:
-                token = base64.b64decode(token, validate=True).decode("utf-8").partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
-                token = ""
-        elif scheme.lower() != "bearer":
-            token = ""
-        if not token:
-            raise AuthenticationError("this node asks for its token: send Authorization: Bearer TOKEN")
-        if not hmac.compare_digest(hashlib.sha256(token.encode()).digest(), digest):
-            raise AuthenticationError("this is not the token of this node")
 
     def _check_local(self, headers: Headers) -> None:
         """A web page must not use a node that asks for no token, by whatever name it reaches it."""
@@ -87,3 +74,40 @@ def _host(value: str) -> str:
         return urlsplit(f"//{value}").hostname or ""
     except ValueError:
         return value
+
+
+def _token(authorization: str) -> str:
+    """The token of an ``Authorization`` header, Bearer or Basic.
+
+    Raises:
+        AuthenticationError: there is none.
+    """
+    scheme, _, value = authorization.partition(" ")
+    token = value.strip()
+    if scheme.lower() == "basic":
+        try:
+            token = base64.b64decode(token, validate=True).decode("utf-8").partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            token = ""
+    elif scheme.lower() != "bearer":
+        token = ""
+    if not token:
+        raise AuthenticationError("this node asks for a token: send Authorization: Bearer TOKEN")
+    return token
+
+
+def _watched(tokens: Tokens, grant: Grant, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Both ends of a request that lasts no longer than ``grant``."""
+
+    async def receive_granted() -> Message:
+        message = await receive()
+        if message["type"] == "http.request":
+            tokens.check(grant)
+        return message
+
+    async def send_granted(message: Message) -> None:
+        if message["type"] == "http.response.body" and message.get("more_body", False):
+            tokens.check(grant)
+        await send(message)
+
+    return receive_granted, send_granted

@@ -14,7 +14,7 @@ _REFERENCE = "#/components/schemas/"
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
 _WHEN = {
     400: "The request is malformed, or the function does not accept it.",
-    403: "The path lies outside of the folders the node may use (--files-under), or the URL is not allowed (--urls).",
+    403: "The token does not allow this; or the path (--files-under) or the URL (--urls) is not one the node may use.",
     404: "No such record, page or function.",
     408: "The request stopped arriving.",
     409: "No configuration is active, or the one named was stopped.",
@@ -32,7 +32,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": _WHEN[status], "content": _PROBLEM} for status in statuses
     }
-    found[401] = {"description": "The token is missing or wrong.", "content": _PROBLEM}
+    found[401] = {"description": "The token is missing, wrong, expired or revoked.", "content": _PROBLEM}
+    found[403] = {"description": _WHEN[403], "content": _PROBLEM}
     found["default"] = {"description": "Any other error.", "content": _PROBLEM}
     return found
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from acceleratorAPI.errors import (
@@ -23,6 +24,7 @@ from acceleratorAPI.errors import (
     error_from_code,
 )
 from acceleratorAPI.node.commands import Command, Configure, InputNews, encode
+from acceleratorAPI.node.sandbox import Sandbox
 from acceleratorAPI.node.worker import KEPT_CONFIGURATIONS
 
 log = logging.getLogger(__name__)
@@ -83,12 +85,14 @@ class Call:
 class Slot:
     """A place for one job: a worker process, started again when it dies."""
 
-    def __init__(self, number: int, threads: int, max_output: int | None) -> None:
+    def __init__(self, number: int, threads: int, max_output: int | None, sandbox: Sandbox) -> None:
         self.number = number
         self.call: Call | None = None
         self.since = time.time()
         self._threads = threads
         self._max_output = max_output
+        self._sandbox = sandbox
+        self.protections: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -135,6 +139,7 @@ class Slot:
                     str(theirs.fileno()),
                     str(self._threads),
                     str(self._max_output or 0),
+                    json.dumps(asdict(self._sandbox)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sys.stderr,
                     pass_fds=[theirs.fileno()],
@@ -144,8 +149,10 @@ class Slot:
             if self._retired.is_set():
                 self.kill()
             self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT_BYTES)
-            if (await self._receive()).get("event") != "ready":
+            ready = await self._receive()
+            if ready.get("event") != "ready":
                 raise WorkerCrashedError(await self._cause())
+            self.protections = ready["protections"]
 
     async def perform(self, call: Call) -> dict[str, Any]:
         """Send the command and follow it to its end.
@@ -246,9 +253,11 @@ class Pool:
     ``PATIENCE_S`` seconds.
     """
 
-    def __init__(self, slots: int, threads: int, max_output: int | None = None) -> None:
+    def __init__(self, slots: int, threads: int, max_output: int | None = None, sandbox: Sandbox | None = None) -> None:
         """Make the slots; ``threads`` and ``max_output`` (bytes) are what one job may use."""
-        self.slots = [Slot(number, threads, max_output) for number in range(slots)]
+        self.slots = [Slot(number, threads, max_output, sandbox or Sandbox()) for number in range(slots)]
+        # Of the workers, in words; known when the first one is ready.
+        self.protections: list[str] = []
         self._idle = list(self.slots)
         self._waiting: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -368,6 +377,9 @@ class Pool:
         try:
             if not self._closed:
                 await slot.start()
+                if slot.protections != self.protections:
+                    self.protections = slot.protections
+                    log.info("workers are protected by: %s", ", ".join(self.protections))
         except (WorkerCrashedError, OSError) as error:
             # The next call tries again and reports it.
             if not self._closed:

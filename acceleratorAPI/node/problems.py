@@ -45,6 +45,20 @@ def problem(
     extra: dict[str, Any] | None = None,
 ) -> Response:
     """An error answer; ``kind`` is the problem's type and ``extra`` what that type adds."""
+    text = problem_text(status, code, detail, app=app, kind=kind, extra=extra)
+    return Response(text, status, headers, MEDIA_TYPE)
+
+
+def problem_text(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    app: App | None = None,
+    kind: str = "about:blank",
+    extra: dict[str, Any] | None = None,
+) -> str:
+    """The body of an error answer."""
     body = Problem(
         type=kind,
         title=_TITLES.get(status) or http.HTTPStatus(status).phrase,
@@ -54,8 +68,7 @@ def problem(
         errorcode=code,
         parametersresult=ParametersResult(app=app or results.failed(detail)),
     )
-    text = json.dumps({**body.model_dump(), **extra}) if extra else body.model_dump_json()
-    return Response(text, status, headers, MEDIA_TYPE)
+    return json.dumps({**body.model_dump(), **extra}) if extra else body.model_dump_json()
 
 
 def problem_of(error: AcceleratorError) -> Response:
@@ -81,6 +94,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, AcceleratorError):
+            # The framework's word for whatever happens while it reads a body.
+            return problem_of(error.__cause__)
         if error.status_code == 404:
             return problem(404, NotFoundError.code, f"{request.url.path}: there is nothing here; see /docs")
         if error.status_code == 405:

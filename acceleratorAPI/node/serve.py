@@ -8,10 +8,11 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import uvicorn
 
@@ -20,18 +21,24 @@ from acceleratorAPI.functions import registry
 from acceleratorAPI.node import logs, ssrf, tracing
 from acceleratorAPI.node.access import Access
 from acceleratorAPI.node.app import build
+from acceleratorAPI.node.bodies import BodyLimits
 from acceleratorAPI.node.courier import Couriers
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
+from acceleratorAPI.node.headers import SecurityHeaders
+from acceleratorAPI.node.http_protocol import protocol
 from acceleratorAPI.node.lease import LeaseWatch
+from acceleratorAPI.node.limits import usable_connections
 from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Pool
+from acceleratorAPI.node.sandbox import Sandbox, check_required
 from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.state import StateFolder
+from acceleratorAPI.node.tls import server_context
 from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
@@ -77,11 +84,22 @@ class _Node:
             hint = nearest(settings.accelerator, registry.installed())
             raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
         policy = ssrf.policy(settings.urls, settings.urls_under, settings.urls_allow_address)
-        token = state.token(settings.token_file) if settings.auth == "token" else None
-        listener = _listen(settings.host, settings.port)
-        url = _url(settings.host, listener)
-        self._pool = Pool(settings.slots, settings.threads, settings.max_output)
+        tokens = state.tokens(settings.token_file) if settings.auth == "token" else None
         spool = Spool(state.spool)
+        sandbox = Sandbox(
+            settings.sandbox,
+            tuple(map(str, (*state.workplaces(), *settings.files_under, *settings.sandbox_allow))),
+            str(state.temporary),
+            settings.worker_memory,
+        )
+        if sandbox.mode == "require":
+            check_required(sandbox)
+        tls = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        listener = _listen(settings.host, settings.port)
+        url = _url("http" if tls is None else "https", settings.host, listener)
+        self._pool = Pool(settings.slots, settings.threads, settings.max_output, sandbox)
         database = Database(state.database)
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
         observer = Observer(tracing.from_environment())
@@ -89,11 +107,12 @@ class _Node:
         urls = Urls(settings.public_url, url)
         couriers = Couriers(policy, spool)
         service = Service(settings, database, spool, uploads, couriers, engine, self._lease, urls, self._pool, observer)
-        guard = Guard(build(service), token, urls.public_host)
+        limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
+        guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
         config = uvicorn.Config(
-            Access(guard, observer, log_requests=settings.access_log),
+            Access(SecurityHeaders(guard), observer, log_requests=settings.access_log),
             loop="uvloop",
-            http="httptools",
+            http=protocol(limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -101,11 +120,10 @@ class _Node:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=_GRACE_S,
         )
         hooks = _Hooks(lambda: state.write_address(url, VERSION), self._end_now)
-        server = _Server(config, self._pool, engine, hooks)
+        server = _Server(config, self._pool, engine, hooks, _Tls(tls, limits.head_s))
         log.info("listening on %s, state in %s", url, state.folder)
         try:
             server.run([listener])
@@ -152,20 +170,42 @@ class _Hooks:
     at_once: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class _Tls:
+    """What the listener speaks TLS with, if it does, and how long a handshake may take."""
+
+    context: ssl.SSLContext | None
+    handshake_s: float
+
+
 class _Server(uvicorn.Server):
     """uvicorn with this node's beginning, and an end that cancels jobs first and exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, pool: Pool, engine: Engine, hooks: _Hooks) -> None:
+    def __init__(self, config: uvicorn.Config, pool: Pool, engine: Engine, hooks: _Hooks, tls: _Tls) -> None:
         super().__init__(config)
         self._pool, self._engine = pool, engine
-        self._hooks = hooks
+        self._hooks, self._tls = hooks, tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._engine.restore()
-        await super().startup(sockets)
+        # As uvicorn would, but that gives a handshake a minute.
+        loop, tls = asyncio.get_running_loop(), self._tls
+        deadline_s = tls.handshake_s if tls.context is not None else None
+        self.servers = [
+            await loop.create_server(
+                self._connection, sock=sock, ssl=tls.context, backlog=_BACKLOG, ssl_handshake_timeout=deadline_s
+            )
+            for sock in sockets or ()
+        ]
+        self.started = True
         self._pool.start()
         self._expiry = asyncio.create_task(self._expire())
         self._hooks.listening()
+
+    def _connection(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        connection: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state={})
+        return connection
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -210,8 +250,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _url(scheme: str, host: str, listener: socket.socket) -> str:
     """Where the node can be reached from its own machine."""
     port = listener.getsockname()[1]
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"

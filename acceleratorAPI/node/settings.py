@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from platformdirs import user_state_dir
 
 from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.node.limits import DEFAULTS, Limits
+from acceleratorAPI.node.sandbox import Mode
 
 
 def cores() -> int:
@@ -60,7 +62,15 @@ class Settings:
         public_url: how clients reach the node, for the URLs in its answers.
         log_format: of the log on standard error; ``None``: text on a terminal, JSON elsewhere.
         access_log: also log every request.
+        tls_cert: PEM file of the certificate it speaks TLS with.
+        tls_key: PEM file of that certificate's key.
+        tls_client_ca: PEM file of who vouches for the clients' certificates, which they must then show.
+        insecure: plain HTTP on a network is meant.
         legacy_profiling: also fill the FPGA-named profiling fields (with CPU figures).
+        sandbox: whether workers give up network and files: where they can, not at all, or all of it or no start.
+        sandbox_allow: files and folders (models, devices) a function may use besides.
+        worker_memory: bytes of address space a worker may have; ``None`` for no limit.
+        limits: deadlines and sizes of requests and connections.
         drain_s: how long running jobs may go on after SIGTERM, before they are put back for the next start.
         keep_results_s: how long the result and record of an ended job stay.
         upload_lifetime_s: how long an upload stays that nothing is added to.
@@ -88,7 +98,15 @@ class Settings:
     public_url: str | None = None
     log_format: Literal["json", "text"] | None = None
     access_log: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    insecure: bool = False
     legacy_profiling: bool = False
+    sandbox: Mode = "auto"
+    sandbox_allow: tuple[Path, ...] = ()
+    worker_memory: int | None = None
+    limits: Limits = DEFAULTS
     drain_s: float = 30.0
     keep_results_s: float = 7 * 86400.0
     upload_lifetime_s: float = 86400.0
@@ -113,6 +131,7 @@ class Settings:
                 " use --auth token, or --host 127.0.0.1"
             )
         self._check_public_url()
+        self._check_tls()
         self._check_roots()
 
     def _check_public_url(self) -> None:
@@ -122,6 +141,18 @@ class Settings:
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
             raise ConfigurationError(f"--public-url {self.public_url!r}: use http(s)://name[:port][/path]")
         object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+
+    def _check_tls(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("--tls-cert and --tls-key go together: name both, or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigurationError("--tls-client-ca needs --tls-cert and --tls-key")
+        behind_proxy = (self.public_url or "").startswith("https://")
+        if not (is_loopback(self.host) or self.tls_cert or behind_proxy or self.insecure):
+            raise ConfigurationError(
+                f"--host {self.host} without TLS: anybody on the way could read token and files; use --tls-cert and"
+                " --tls-key, or --public-url https://... of a proxy that speaks TLS, or say --insecure"
+            )
 
     def _check_roots(self) -> None:
         roots = []

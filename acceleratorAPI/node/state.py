@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
-from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.errors import ConfigurationError, FileAccessError, StateError
 from acceleratorAPI.files import replacing
+from acceleratorAPI.node.tokens import TokenFile, Tokens
 
 
 class StateFolder:
@@ -27,6 +28,7 @@ class StateFolder:
         self.folder = folder
         self.database = folder / "node.db"
         self.spool = folder / "spool"
+        self.temporary = folder / "tmp"
         self.scratch = folder / "scratch"
         self._address = folder / "node.json"
         try:
@@ -56,12 +58,24 @@ class StateFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def token(self, token_file: Path | None) -> str:
-        """The token of ``token_file``, or the folder's own, made at the first time.
+    def tokens(self, token_file: Path | None) -> Tokens:
+        """Those of the folder, and the one of ``token_file``.
+
+        A folder that has none, where none is given, gets one: in clear in the file ``token``, for its owner to read.
 
         Raises:
-            ConfigurationError: the file cannot be read or is empty.
+            ConfigurationError: a file cannot be read, is damaged or empty.
         """
+        file = TokenFile(self.folder)
+        try:
+            known = any(record.revoked is None for record in file.read())
+            if token_file is None and known and not (self.folder / "token").exists():
+                return Tokens(file, None)
+            return Tokens(file, self._token(token_file))
+        except (StateError, FileAccessError) as error:
+            raise ConfigurationError(str(error)) from error
+
+    def _token(self, token_file: Path | None) -> str:
         path = token_file or self.folder / "token"
         if token_file is None and not path.exists():
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -77,6 +91,14 @@ class StateFolder:
             raise ConfigurationError(f"the token file {str(path)!r} is empty; write a token in it, or remove it")
         return token
 
+    def workplaces(self) -> list[Path]:
+        """The folders whose files workers make: spool, scratch and temporary ones, the last one emptied."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        places = [self.spool, self.scratch, self.temporary]
+        for place in places:
+            place.mkdir(mode=0o700, exist_ok=True)
+        return places
+
     def write_address(self, url: str, version: str) -> None:
         """Tell the world of this machine that the node listens at ``url``."""
         process = psutil.Process()
@@ -91,10 +113,22 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove all a node and its provider keep here, and the folder when nothing else is in it."""
-        for owned in (self.spool, self.scratch):
+        for owned in (self.spool, self.scratch, self.temporary):
             shutil.rmtree(owned, ignore_errors=True)
         # By name, never the whole tree: --state may name a folder that has other things in it. The lock goes last.
-        names = ("node.json", "token", "node.db", "node.db-wal", "node.db-shm", "instance.json", "node.log", "lock")
+        names = (
+            "node.json",
+            "token",
+            "node.db",
+            "node.db-wal",
+            "node.db-shm",
+            "instance.json",
+            "node.log",
+            "tls-cert.pem",
+            "tls-key.pem",
+            "tokens.json",
+            "lock",
+        )
         for name in names:
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """A worker process: configures functions and runs one job at a time. It ends when its node does.
 
-Started by the node as ``python -m acceleratorAPI.node.worker FD``; imports nothing of the HTTP service.
+Started by the node as ``python -m acceleratorAPI.node.worker FD THREADS MAX_OUTPUT SANDBOX``; imports nothing of the
+HTTP service.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from acceleratorAPI.errors import AcceleratorError, FunctionFailedError
+from acceleratorAPI.errors import AcceleratorError, ConfigurationError, FunctionFailedError
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, Outcome, Parameters, check_parameters
 from acceleratorAPI.node.commands import Command, Configure, InputNews, Process, decode
 from acceleratorAPI.node.redact import scrubbed
+from acceleratorAPI.node.sandbox import Sandbox, enter
 from acceleratorAPI.node.streams import Arrival, Progress, file_source, file_target, folder_source
 
 KEPT_CONFIGURATIONS = 4
@@ -72,9 +74,9 @@ class Worker:
         self._max_output = max_output
         self._configured: OrderedDict[str, Function[Any, Any]] = OrderedDict()
 
-    def run(self) -> None:
-        """Never returns: the process ends with its node."""
-        self._link.send("ready")
+    def run(self, protections: list[str]) -> None:
+        """Tell of the ``protections`` in force, then work; never returns: the process ends with its node."""
+        self._link.send("ready", protections=protections)
         while True:
             command = self._link.commands.get()
             # Before "started", which is what the first news of this command's input wait for.
@@ -171,11 +173,17 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """``argv``: the number of the inherited socket; how many threads a job may use, how many bytes give (0: any)."""
+    """``argv``: the inherited socket's number, a job's threads, the bytes it may give (0: any), the sandbox as JSON."""
     # Ctrl-C goes to the terminal's whole group; what becomes of jobs is the node's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # First of all: what a function's import or a second thread begins is under it.
+    try:
+        protections = enter(Sandbox(**json.loads(sys.argv[4])))
+    except ConfigurationError as error:
+        sys.exit(f"acceleratorAPI.node.worker: {error}")
+    # A change of user namespace would undo it.
     _die_with_parent()
-    Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run()
+    Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run(protections)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Instance:
         stop_mode: what becomes of it when its user is gone.
         shares_files: the node sees the files of this machine under the same paths.
         token: opens the node; never printed.
+        fingerprint: SHA-256 of the node's certificate, in hex, when it speaks TLS with one made for it.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Instance:
     stop_mode: StopMode
     shares_files: bool = False
     token: str = field(default="", repr=False)
+    fingerprint: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values for a person or program; without the token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +21,7 @@ from acceleratorAPI.errors import FunctionUnknownError, InstanceError, InstanceN
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.providers import processes
 from acceleratorAPI.providers.base import Instance, InstanceSpec, Provider, Status
+from acceleratorAPI.providers.certificates import CERTIFICATE, KEY, make_certificate
 from acceleratorAPI.providers.local_state import Folders, InstanceFolder, Record
 from acceleratorAPI.providers.processes import ProcessId
 
@@ -32,6 +34,7 @@ _END_GRACE_S = 10.0
 _DYING_S = 0.5
 # What a node needs to open the URLs of a scheme.
 _URL_PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
+_BODY_IDLE_S = 24 * 3600
 
 
 class LocalProvider(Provider):
@@ -40,7 +43,7 @@ class LocalProvider(Provider):
     name = "LOCAL"
 
     def __init__(self, configuration: Configuration) -> None:
-        """Take ``[general] state_dir``, ``slots``, ``max_output`` and ``legacy_profiling``."""
+        """Take ``[general] state_dir``, ``slots``, ``max_output``, ``tls`` and ``legacy_profiling``."""
         super().__init__(configuration)
         self._folders = Folders(state_folder(configuration) / "instances")
 
@@ -53,6 +56,8 @@ class LocalProvider(Provider):
             raise InstanceError(f"cannot make an instance for process {spec.owner_pid}: it has ended")
         folder, record = self._folders.make(spec.accelerator, maker)
         try:
+            if self.configuration.get("general", "tls"):
+                make_certificate().write(folder.path)
             return self._run(folder, record, spec.owner_pid)
         except BaseException:
             folder.remove()
@@ -137,6 +142,7 @@ class LocalProvider(Provider):
             stop_mode=record.stop_mode,
             shares_files=True,
             token=folder.token(),
+            fingerprint=folder.fingerprint(),
         )
 
     def _run(self, folder: InstanceFolder, record: Record, owner_pid: int) -> Instance:
@@ -184,6 +190,10 @@ class LocalProvider(Provider):
         command += ["--owner", str(owner_pid), "--at-end", "terminate" if record.stop_mode is StopMode.TERM else "stop"]
         # Error messages quote the end of the log.
         command += ["--log-format", "text"]
+        # Who may send here is the user, whose pipe may be slow or silent for long.
+        command += ["--body-idle", str(_BODY_IDLE_S), "--body-rate", "0"]
+        if folder.fingerprint():
+            command += ["--tls-cert", str(folder.path / CERTIFICATE), "--tls-key", str(folder.path / KEY)]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if max_output := self.configuration.get("general", "max_output"):
@@ -219,7 +229,7 @@ def _wait_until_it_answers(child: subprocess.Popen[bytes], folder: InstanceFolde
         code = child.poll()
         if code is not None:
             raise InstanceError(f"the node of {record.id} ended at its start (exit code {code}): {folder.log_end()}")
-        if (url := folder.node_url(record.node)) and _answers(url):
+        if (url := folder.node_url(record.node)) and _answers(url, folder.fingerprint()):
             return
         if time.monotonic() > deadline:
             raise InstanceError(f"the node of {record.id} does not answer: {folder.log_end()}")
@@ -227,9 +237,13 @@ def _wait_until_it_answers(child: subprocess.Popen[bytes], folder: InstanceFolde
         pause_s = min(pause_s * 1.2, 0.1)
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, fingerprint: str) -> bool:
     host, port = _host_port(url)
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    if fingerprint:
+        # Nothing secret is sent; the client that sends some checks the fingerprint again.
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=5, context=_any_tls())
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/")
         return connection.getresponse().status < 500
@@ -237,6 +251,12 @@ def _answers(url: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _any_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _end(node: ProcessId) -> None:

@@ -17,12 +17,16 @@ from typing import Any
 from acceleratorAPI.errors import InstanceNotFoundError, nearest
 from acceleratorAPI.files import access_error, replacing
 from acceleratorAPI.protocol.stop import StopMode
+from acceleratorAPI.protocol.tokens import TOKENS_FILE, TokenList, new_token
 from acceleratorAPI.providers import processes
+from acceleratorAPI.providers.certificates import CERTIFICATE, fingerprint_of
 from acceleratorAPI.providers.processes import ProcessId
 
 # A folder still being made or removed has a name with this first; older ones were left by a killed process.
 _HIDDEN = "."
 _LEFT_AFTER_S = 60.0
+# Beside the folder of the instances, whose folders are also their nodes'.
+_TOKENS = "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,10 @@ class Record:
 
 
 class InstanceFolder:
-    """One instance's folder: ``instance.json``, ``token``, ``node.json``, ``node.log`` and what the node keeps."""
+    """One instance's folder: ``instance.json``, ``node.json``, ``node.log`` and what the node keeps.
+
+    Its token is ours, not the node's, and lies beside: in ``tokens`` under the instance's id.
+    """
 
     def __init__(self, path: Path) -> None:
         """Take the folder at ``path``; nothing is read yet."""
@@ -90,9 +97,21 @@ class InstanceFolder:
             raise access_error("write", path, error) from error
 
     def token(self) -> str:
-        """What opens the node."""
+        """What opens the node. The node itself knows its digest alone."""
+        # The second is where it was kept before nodes did.
+        for path in (self._token_path, self.path / "token"):
+            with contextlib.suppress(FileNotFoundError):
+                return path.read_text(encoding="ascii").strip()
+        return ""
+
+    @property
+    def _token_path(self) -> Path:
+        return self.path.parent.with_name(_TOKENS) / self.path.name
+
+    def fingerprint(self) -> str:
+        """Of the node's certificate; empty when it does not speak TLS."""
         try:
-            return (self.path / "token").read_text(encoding="ascii").strip()
+            return fingerprint_of((self.path / CERTIFICATE).read_text(encoding="ascii"))
         except FileNotFoundError:
             return ""
 
@@ -119,17 +138,19 @@ class InstanceFolder:
     def remove(self) -> None:
         """Make the instance disappear: at once by name, then file by file."""
         going = self.path.with_name(f"{_HIDDEN}{self.path.name}.{secrets.token_hex(4)}")
+        self._token_path.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.path, going)
             shutil.rmtree(going, ignore_errors=True)
 
 
 class Folders:
-    """All instance folders of this user."""
+    """All instance folders of this user, and their tokens."""
 
     def __init__(self, root: Path) -> None:
         """Take the folder ``root``, which need not exist yet."""
         self.root = root
+        self._tokens = root.with_name(_TOKENS)
 
     def make(self, accelerator: str, maker: ProcessId) -> tuple[InstanceFolder, Record]:
         """A new folder with its record and token.
@@ -144,9 +165,10 @@ class Folders:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             making.mkdir(mode=0o700)
-            token = os.open(making / "token", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with open(token, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(32))
+            self._tokens.mkdir(mode=0o700, exist_ok=True)
+            token, known = new_token(("admin",), name="LOCAL")
+            _write_private(self._tokens / identifier, token)
+            _write_private(making / TOKENS_FILE, TokenList(tokens=[known]).model_dump_json())
             InstanceFolder(making).write(record)
             os.rename(making, self.root / identifier)
         except OSError as error:
@@ -178,7 +200,16 @@ class Folders:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _LEFT_AFTER_S:
                     shutil.rmtree(path, ignore_errors=True)
+        self._sweep_tokens()
         return sorted(left, key=lambda entry: entry[1].created)
+
+    def _sweep_tokens(self) -> None:
+        """Remove the tokens of instances that ended by themselves."""
+        with contextlib.suppress(OSError):
+            for path in self._tokens.iterdir():
+                old = time.time() - path.stat().st_mtime > _LEFT_AFTER_S
+                if old and not (self.root / path.name).exists():
+                    path.unlink(missing_ok=True)
 
     def _recorded(self) -> Iterator[tuple[InstanceFolder, Record]]:
         for path in self._entries(hidden=False):
@@ -194,6 +225,12 @@ class Folders:
             return []
         except OSError as error:
             raise access_error("read", self.root, error) from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def _process_values(process: ProcessId) -> dict[str, Any]:

@@ -458,7 +458,12 @@ def test_no_secret_on_the_command_line_and_a_closed_folder(gzipper: Accelerator,
     assert gzipper.instance.token not in " ".join(node_process(gzipper).cmdline())
     folder = conf.parent / "state" / "instances" / gzipper.instance.id
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    # The token is the client's; the node's own folder has its digest.
+    token = conf.parent / "state" / "tokens" / gzipper.instance.id
+    assert token.read_text() == gzipper.instance.token
+    assert token.stat().st_mode & 0o777 == (folder / "tokens.json").stat().st_mode & 0o777 == 0o600
+    for path in folder.iterdir():
+        assert not path.is_file() or gzipper.instance.token.encode() not in path.read_bytes(), path
     assert (folder / "node.log").stat().st_mode & 0o777 == 0o600
     assert gzipper.instance.token not in (folder / "node.log").read_text()
 

@@ -52,7 +52,7 @@ from acceleratorAPI import Accelerator
 with Accelerator('cast_gzip') as accelerator:
     accelerator.start()
     url = accelerator.url
-    record = Path(sys.argv[3]).glob("*/token")
+    record = Path(sys.argv[3]).iterdir()
     (token,) = [path.read_text().strip() for path in record]
     def curl(*arguments):
         config = f'header = "Authorization: Bearer {token}"\\n'
@@ -78,7 +78,7 @@ WAYS = {
 
 def run(program: str, source: Path, target: Path, state: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", COMMON + program, str(source), str(target), str(state / "instances")],
+        [sys.executable, "-c", COMMON + program, str(source), str(target), str(state / "tokens")],
         capture_output=True,
         text=True,
         env={**os.environ, "ACCELERATOR_GENERAL_STATE_DIR": str(state)},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -73,13 +75,14 @@ class Node:
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, auth: bool = True
     ) -> Answer:
-        parts = urlsplit(path)
+        if path.startswith(("http://", "https://")):
+            path = path[path.index("/", 8) :]
         connection = http.client.HTTPConnection(*self.address, timeout=LIMIT_S)
         sent = dict(headers or {})
         if auth and self.token:
             sent.setdefault("Authorization", f"Bearer {self.token}")
         try:
-            connection.request(method, path if not parts.netloc else path[path.index(parts.path, 8) :], body, sent)
+            connection.request(method, path, body, sent)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:
@@ -91,6 +94,17 @@ class Node:
     def post(self, path: str, fields: dict[str, str] | None = None, file: bytes | None = None) -> Answer:
         body, content_type = multipart(fields or {}, file)
         return self.request("POST", path, body, {"Content-Type": content_type})
+
+    def exchange(self, *parts: bytes) -> bytes:
+        """What the node answers to these very bytes until it closes the connection."""
+        answer = b""
+        with socket.create_connection(self.address, LIMIT_S) as connection, contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError):
+                for part in parts:
+                    connection.sendall(part)
+            while data := connection.recv(65536):
+                answer += data
+        return answer
 
     def configure(self, accelerator: str, file: bytes | None = None, **app: Any) -> Any:
         parameters = json.dumps({"env": {"accelerator": accelerator}, "app": app})
@@ -196,6 +210,12 @@ class Nodes:
             node.process.wait(LIMIT_S)
 
 
+@pytest.fixture(scope="session")
+def node_kind() -> type[Nodes]:
+    """For fixtures that start nodes of their own."""
+    return Nodes
+
+
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     """Starts nodes for one test."""
@@ -215,6 +235,14 @@ def node(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Itera
     """A node that many tests share; none may stop its configurations or end it."""
     found = Nodes(tmp_path_factory.mktemp("node"))
     yield found("--accelerator", "test_copy", "--slots", "2", "--files-under", str(shared_folder))
+    found.end()
+
+
+@pytest.fixture(scope="session")
+def open_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that asks for no token, shared by tests that say odd things to it."""
+    found = Nodes(tmp_path_factory.mktemp("open"))
+    yield found("--auth", "none", "--slots", "1")
     found.end()
 
 

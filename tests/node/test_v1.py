@@ -292,7 +292,7 @@ def test_urls_behind_a_proxy(node: Any, copier: Any) -> None:
     assert seen.json["url"] == f"https://n.example:8443/fpga{path}/"
     assert node.get(path, Host="other:99").json["url"] == f"http://other:99{path}/"
     for bad in ("a b", "x'><script>", "a@b", "x?y"):
-        assert node.get(path, Host=bad).json["url"] == f"{node.url}{path}/"
+        assert node.get(path, Host=bad).status == 400
         assert node.get(path, X_Forwarded_Prefix=f"/{bad}").json["url"] == f"{node.url}{path}/"
 
 

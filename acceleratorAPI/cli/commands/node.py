@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acceleratorAPI.cli import output, remembered
+from acceleratorAPI.cli.commands import token
 from acceleratorAPI.cli.output import AsJson
 from acceleratorAPI.errors import InputError
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from acceleratorAPI.protocol.status import NodeStatus
 
 app = typer.Typer(help="Serve accelerated functions, or look at nodes that do.", no_args_is_help=True)
+app.add_typer(token.app, name="token")
 
 SERVE_EXAMPLES = """
 Examples:
@@ -40,6 +43,24 @@ Examples:
 """
 
 _EVERY_S = 1.0
+CERTIFICATE_EXAMPLES = """
+Examples:
+
+  acceleratorapi node certificate /etc/acceleratorapi --name node.example.org --name 192.0.2.7
+"""
+
+
+@app.command(epilog=CERTIFICATE_EXAMPLES)
+def certificate(
+    folder: Annotated[Path, typer.Argument(help="Where tls-cert.pem and tls-key.pem are to be; it must exist.")],
+    name: Annotated[list[str] | None, typer.Option(help="A host name or address of the node; may be repeated.")] = None,
+) -> None:
+    """Make a certificate and key for a node, and print the fingerprint its clients are to be given."""
+    from acceleratorAPI.providers.certificates import make_certificate
+
+    made = make_certificate(name or ())
+    made.write(folder)
+    print(made.fingerprint)  # noqa: T201 - the answer itself
 
 
 @app.command(

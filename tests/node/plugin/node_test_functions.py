@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import multiprocessing
 import os
+import resource
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,6 +165,90 @@ class Bytes(Function[NoParameters, BytesParameters]):
         assert source is None
         assert target is not None
         return outcome(started, 0, target.write(memoryview(b"x" * parameters.count)) or 0)
+
+
+class HostileParameters(Parameters):
+    what: str = Field(description="Which attack.")
+    path: str = Field(default="", description="On what.")
+
+
+class Hostile(Function[NoParameters, HostileParameters]):
+    """Tries what no function should; answers with what the system said."""
+
+    card = card("test_hostile", input="optional")
+    process_parameters = HostileParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: HostileParameters) -> Outcome:
+        try:
+            said = str(getattr(self, parameters.what)(parameters.path))
+        except OSError as error:
+            said = errno.errorcode[error.errno or 0]
+        if target is not None:
+            target.write(memoryview(b"done"))
+        return outcome(0.0, 0, 0, said=said)
+
+    def inet(self, path: str) -> str:
+        socket.create_connection(("127.0.0.1", int(path)), 5).close()
+        return "connected"
+
+    def make_socket(self, path: str) -> str:
+        for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK):
+            with contextlib.suppress(PermissionError):
+                socket.socket(family).close()
+                return family.name
+        return "EACCES"
+
+    def pair(self, path: str) -> str:
+        for end in socket.socketpair():
+            end.close()
+        return "paired"
+
+    def write(self, path: str) -> str:
+        Path(path).write_bytes(b"hostile")
+        return "written"
+
+    def read(self, path: str) -> str:
+        Path(path).read_bytes()
+        return "read"
+
+    def list(self, path: str) -> str:
+        return str(len(os.listdir(path)))
+
+    def remove(self, path: str) -> str:
+        os.unlink(path)
+        return "removed"
+
+    def signal_node(self, path: str) -> str:
+        os.kill(os.getppid(), 0)
+        return "signalled"
+
+    def memory_of_node(self, path: str) -> str:
+        with open(f"/proc/{os.getppid()}/mem", "rb"):
+            return "opened"
+
+    def core(self, path: str) -> str:
+        return str(resource.getrlimit(resource.RLIMIT_CORE))
+
+    def privileges(self, path: str) -> str:
+        return next(line for line in Path("/proc/self/status").read_text().splitlines() if "NoNewPrivs" in line)
+
+    def child(self, path: str) -> str:
+        program = f"import os; open({path!r}, 'w')"
+        return str(subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode)
+
+    def temporary(self, path: str) -> str:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"x")
+        lock = multiprocessing.Lock()
+        with lock:
+            return "made"
+
+    def memory(self, path: str) -> str:
+        try:
+            bytearray(int(path))
+        except MemoryError:
+            return "MemoryError"
+        return "taken"
 
 
 class KeepParameters(Parameters):
