@@ -319,8 +319,7 @@ class NodeClient:
             raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
         except urllib3.exceptions.HTTPError as error:
             if isinstance(error, urllib3.exceptions.LocationValueError):
-                usable = "use host, host:port or http(s)://host:port"
-                raise NodeError(f"{self.url!r} is not the address of a node: {usable}") from None
+                raise _no_address(self.url) from None
             never = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
             what = f"nothing answers at {self.url}" if never else f"the connection to {self.url} broke off"
             raise NodeUnreachableError(f"{what}: {self._diagnose() or _reason(error)}") from error
@@ -342,9 +341,21 @@ class NodeClient:
         return error
 
 
-def _origin(url: str) -> tuple[str | None, str | None, int | None]:
-    parts = urllib3.util.parse_url(url)
-    return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
+def _no_address(url: str) -> NodeError:
+    return NodeError(f"{url!r} is not the address of a node: use host, host:port or http(s)://host:port")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port.
+
+    Raises:
+        NodeError: it has none.
+    """
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        raise _no_address(url) from None
 
 
 def _new_pool(url: str, trust: Trust) -> urllib3.PoolManager:

@@ -292,7 +292,8 @@ class Uploads:
         upload.removed = True
         upload.change.notify()
         self._uploads.pop(upload.row.id, None)
-        if upload.holder is not None:
+        # One that brought the last piece ends by itself, and well: its job may be quicker than its answer.
+        if upload.holder is not None and not upload.row.complete:
             with contextlib.suppress(AcceleratorError):
                 await self.settle(upload)
         self._spool.remove(upload.row.id)

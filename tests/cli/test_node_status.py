@@ -58,13 +58,13 @@ def test_a_bare_address_needs_its_token(home: Path, started: str) -> None:
     (listed,) = json.loads(run(home, "node", "status", "--json").stdout)
     elsewhere = home / "elsewhere"
     elsewhere.mkdir()
-    token = next((home / "state").rglob("token")).read_text().strip()
+    token = next((home / "state").rglob("tokens/*")).read_text().strip()
     done = run(elsewhere, "node", "status", "--url", listed["url"], "--json", ACCELERATOR_NODE_TOKEN=token)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["instance"] is None
     refused = run(elsewhere, "node", "status", "--url", listed["url"], ACCELERATOR_NODE_TOKEN="wrong")
     assert refused.returncode == 4
-    assert refused.stderr == "error: this is not the token of this node\n"
+    assert refused.stderr == "error: this is no token of this node\n"
     assert token not in done.stdout + done.stderr
 
 

@@ -414,7 +414,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     real = os.path.realpath(top)
     for path, said in ((top / "b" / "secret", f"{real}/b/secret"), (top / "b" / "c", f"{real}/b/c"), (top, real)):
         path.chmod(0)
-        for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        for folder in (tmp_path, *(f for f in tmp_path.parents if f.name.startswith(("pytest-", "popen-")))):
             with contextlib.suppress(OSError):
                 folder.chmod(0o755)
         result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

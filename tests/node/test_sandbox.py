@@ -28,7 +28,9 @@ def attacker(node: Any) -> Attack:
 
 
 def protections(node: Any) -> list[str]:
-    (line,) = {line.partition("protected by: ")[2] for line in node.log.splitlines() if "protected by" in line}
+    (line,) = {
+        line.partition("protected by: ")[2].rstrip('"}') for line in node.log.splitlines() if "protected by" in line
+    }
     return list(line.split(", "))
 
 

@@ -76,7 +76,7 @@ def test_jobs_are_followed_from_the_queue_to_the_end(single: Any) -> None:
     assert (found.jobs.running, found.jobs.queued, found.queue.waiting) == (1, 1, 1)
     assert found.totals.bytes_in >= found.live[0].bytes_in > 0
     assert found.rates.bytes_in > 0
-    assert found.spool.files == 2
+    assert found.spool.files == 3, "two inputs, and an output that grows"
     families = scraped(single)
     assert value(families, "acceleratorapi_jobs_live", function="test_slow", state="running") == 1
     assert value(families, "acceleratorapi_jobs_live", function="test_slow", state="queued") == 1
@@ -234,4 +234,4 @@ def test_the_page_and_its_files_are_closed_to_others(node: Any) -> None:
         assert b"https://" not in answer.body
     assert not re.search(r"<script(?![^>]*src)|style=|\son\w+=", page.body.decode())
     assert node.request("GET", "/web/node.html", auth=False).status == 404
-    assert node.request("GET", "/web/..%2fserve.py", auth=False).status == 404
+    assert node.request("GET", "/web/..%2fserve.py", auth=False).status in (401, 404)
