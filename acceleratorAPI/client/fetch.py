@@ -53,8 +53,7 @@ class Fetch:
                 record = self._node.job(self._job_id, 30)
                 while not record.ended:
                     record = self._node.job(self._job_id, 30)
-                self._check(record)
-                return record
+                break
             except AcceleratorError as error:
                 if self.received > before:
                     backoff.progress()
@@ -62,6 +61,9 @@ class Fetch:
                     self._see_why(error, backoff)
                 else:
                     backoff.wait(error)
+        # Not tried again: what is written cannot be taken back.
+        self._check(record)
+        return record
 
     def _see_why(self, cut: NodeUnreachableError, backoff: Backoff) -> None:
         """Wait for the next try, unless what cut the stream is that the job failed."""

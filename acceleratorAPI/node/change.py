@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 
 class Change:
@@ -11,9 +12,9 @@ class Change:
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    async def wait(self) -> None:
-        """Until the next ``notify``."""
-        await self._event.wait()
+    def wait(self) -> Awaitable[object]:
+        """Until the next ``notify`` from this call on, also when what is answered is awaited later."""
+        return self._event.wait()
 
     def notify(self) -> None:
         """It has changed."""
