@@ -160,7 +160,10 @@ class WebReader:
         self._etag = ""
         self._ended = False
         self._tries = 0
-        self._pace = (time.monotonic(), 0)
+        # Seconds waited for the server, and bytes there were, since the pace was last looked at; slow minutes in a row.
+        self._waited_s = 0.0
+        self._mark = 0
+        self._slow = 0
         self._connection: _Connection | None = None
         self._response: http.client.HTTPResponse | None = None
         self.size_bytes: int | None = None
@@ -190,6 +193,7 @@ class WebReader:
         assert self._response is not None
         left = size if self.size_bytes is None else min(size, self.size_bytes - self._done)
         reason = "the connection was cut"
+        began = time.monotonic()
         try:
             part = self._response.read1(left) if left else b""
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -197,38 +201,40 @@ class WebReader:
             whole = False
         else:
             whole = self._done == self.size_bytes if self.size_bytes is not None else not part
+        self._waited_s += time.monotonic() - began
         self._breaker.check()
         if part:
             self._done += len(part)
             self._tries = 0
             if not self._stalled():
                 return part
-            self.close()
-            self._go_on(f"the server sends fewer than {SLOWEST_BYTES_S} bytes a second")
-            return part
-        if whole:
+            reason = f"the server sends fewer than {SLOWEST_BYTES_S} bytes a second"
+        self.close()
+        if whole and not part:
             self._ended = True
-            self.close()
         else:
-            self.close()
             self._go_on(reason)
         return part
 
     def _stalled(self) -> bool:
-        since, done = self._pace
-        now = time.monotonic()
-        if now - since < PACE_S:
+        """Whether the last minute of waiting brought too little."""
+        if self._waited_s < PACE_S or self._done == self.size_bytes:
             return False
-        self._pace = (now, self._done)
-        return self._done - done < SLOWEST_BYTES_S * PACE_S and self._done != self.size_bytes
+        slow = self._done - self._mark < SLOWEST_BYTES_S * PACE_S
+        self._waited_s, self._mark = 0.0, self._done
+        self._slow = self._slow + 1 if slow else 0
+        return slow
 
     def _go_on(self, reason: str) -> None:
         """Ask for the rest, a few times, until the server sends it."""
+        if self._slow >= TRIES:
+            raise FileAccessError(f"cannot read {self.name!r}: {reason}")
         if self._done and not self._etag:
             raise FileAccessError(
                 f"cannot read {self.name!r}: {reason} after {self._done} bytes, and the server names no version"
                 " (a strong ETag) to go on with; try again"
             )
+        began = time.monotonic()
         failed = _Retry(reason) if reason else None
         while True:
             # Only bytes that arrive set the count back: an answer that breaks off at once is as good as none.
@@ -242,7 +248,7 @@ class WebReader:
             except _Retry as retry:
                 failed = retry
             else:
-                self._pace = (time.monotonic(), self._done)
+                self._waited_s += time.monotonic() - began
                 return
 
     def _ask(self) -> None:

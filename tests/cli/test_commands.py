@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from remote_servers import WebServer, _certificate, web  # noqa: F401
 
 CLI = [sys.executable, "-m", "acceleratorAPI"]
 
@@ -57,6 +58,20 @@ def test_a_function_without_input_writes_its_output(home: Path, tmp_path: Path) 
     done = run(home, "process", "secureic_trng", "", tmp_path / "random.bin", "-p", "nbBytes=1000")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "random.bin").stat().st_size == 1000
+
+
+def test_urls(home: Path, tmp_path: Path, web: WebServer) -> None:  # noqa: F811
+    """Opened by the command; by the node when it says so, which refuses this private server."""
+    url = web.page("/in", b"abc" * 1000) + "?signature=canary-1f"
+    done = run(home, "process", "cast_gzip", url, f"file://{tmp_path}/out.gz", "--json")
+    assert done.returncode == 0, done.stderr
+    assert gzip.decompress((tmp_path / "out.gz").read_bytes()) == b"abc" * 1000
+    refused = run(home, "process", "cast_gzip", url, tmp_path / "refused.gz", "--node-opens-urls")
+    assert refused.returncode != 0
+    assert b"port 443 only" in refused.stderr
+    assert not (tmp_path / "refused.gz").exists()
+    assert b"canary" not in done.stdout + done.stderr + refused.stdout + refused.stderr
+    assert len(web.requests) == 1
 
 
 def test_standard_input_and_output(home: Path) -> None:

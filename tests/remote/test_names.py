@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from acceleratorAPI.errors import InputError
 from acceleratorAPI.remote.names import ObjectUrl, WebUrl, file_path, is_url, parse, shown, without_secrets
@@ -113,6 +115,22 @@ def test_texts_keep_what_is_no_secret() -> None:
     text = "see https://h.org/a?x=1&sig=abc&y=2 and https://h.org/b?page=3; and a@b.c"
     assert without_secrets(text) == "see https://h.org/a?x=1&sig=***&y=2 and https://h.org/b?page=3; and a@b.c"
     assert without_secrets("no url: sig=abc") == "no url: sig=abc"
+
+
+@given(
+    st.sampled_from(["https://", "http://", "s3://", "gs://", "file://", ""]),
+    st.text() | st.text(alphabet="abc.:@/\\?#[]%0x1\x00\n "),
+)
+def test_any_text_is_a_url_or_an_input_error(scheme: str, text: str) -> None:
+    url = scheme + text
+    shown(url), without_secrets(url)
+    try:
+        found = parse(url)
+    except InputError:
+        return
+    # What was understood, written down, is understood the same again.
+    assert parse(str(found)) == found
+    assert "@" not in str(found).split("/")[2]
 
 
 def test_the_repr_of_a_url_holds_no_query() -> None:

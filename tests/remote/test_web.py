@@ -197,15 +197,16 @@ def test_silence_is_a_cut(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         hang.set()
 
 
-def test_a_drip_is_a_cut(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that is never silent and never comes: the pace decides."""
+@pytest.mark.parametrize("etag", [None, '"v1"'])
+def test_a_drip_is_a_cut(web: Any, monkeypatch: pytest.MonkeyPatch, etag: str | None) -> None:
+    """A body that is never silent and never comes: the pace decides, and goes on only so many times."""
     monkeypatch.setattr(transport, "PACE_S", 0.2)
     monkeypatch.setattr(transport, "SLOWEST_BYTES_S", 1 << 30)
-    monkeypatch.setattr(transport, "TRIES", 1)
     clock = iter(range(10**9))
     monkeypatch.setattr(transport.time, "monotonic", lambda: float(next(clock)))
     with pytest.raises(FileAccessError, match="sends fewer than"):
-        read(web.page("/file", DATA, etag=None))
+        read(web.page("/file", DATA, etag=etag))
+    assert len(web.requests) == (1 if etag is None else transport.TRIES)
 
 
 def test_a_dripping_head_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
