@@ -8,12 +8,15 @@ import random
 import shutil
 import string
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
+from acceleratorAPI.native._kernels import WordReplacer
 from benchmarks.common import Options, Peer, Row, compare, make_text, race
 
+_BLOCK = 1 << 20
 CORPUS = Path(__file__).parents[1] / "tests" / "data" / "hyperfire-corpus-2500.csv"
 PERL = r"""
 BEGIN { open my $f, "<", shift or die; while (<$f>) { chomp; my ($w, $r) = split /,/, $_, 2; $h{$w} = $r } }
@@ -35,15 +38,17 @@ def measure(work: Path, options: Options) -> list[Row]:
     million = _million_words(work / "million.csv")
     large = _ours("HyperFire, 1,000,000 words", million, text, work / "ours.out", options.threads)
     rows.append(compare(large, perl, race(large, [perl], options.rounds)))
-    rows += _kernel(text, perl_text, million, options)
+    rows += _kernel(text, perl_text, sed_text, million, work, options)
     return [*rows, *_against_itself(small, text, work, options), *_against_grep(sed_text, work, options)]
 
 
-def _kernel(text: Path, perl_text: Path, million: Path, options: Options) -> list[Row]:
-    """The same without an output file: on a busy disk cache, taking the output costs more than making it."""
+def _kernel(text: Path, perl_text: Path, sed_text: Path, million: Path, work: Path, options: Options) -> list[Row]:
+    """The kernel alone, and the function without an output file: taking the output costs as much as making it."""
     nowhere = Path(os.devnull)
-    perl = _perl(perl_text, nowhere)
-    rows = []
+    perl, sed = _perl(perl_text, nowhere), _sed(sed_text, work, nowhere)
+    memory = _in_memory("HyperFire kernel, 2,500 words, memory to memory", text, options.threads)
+    rates = race(memory, [perl, sed], options.rounds)
+    rows = [compare(memory, perl, rates), compare(memory, sed, rates)]
     for name, corpus in (("2,500", CORPUS), ("1,000,000", million)):
         ours = _ours(f"HyperFire, {name} words, output to {nowhere}", corpus, text, nowhere, options.threads)
         rows.append(compare(ours, perl, race(ours, [perl], options.rounds)))
@@ -90,6 +95,23 @@ def _ours(
             function.process(source, target, parameters)
 
     return Peer(name, run, text.stat().st_size)
+
+
+def _in_memory(name: str, text: Path, threads: int) -> Peer:
+    """The native code on a text in memory, each thread on a part of its own: what the driver starts from."""
+    replacer = WordReplacer(CORPUS.read_bytes(), False)
+    data = memoryview(text.read_bytes())
+    starts = range(1, len(data), _BLOCK)
+
+    def part(number: int) -> None:
+        for start in starts[number::threads]:
+            replacer.replace(data[start - 1 : start + _BLOCK], 1)
+
+    def run() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(part, range(threads)))
+
+    return Peer(name, run, len(data))
 
 
 def _clear(output: Path) -> None:
