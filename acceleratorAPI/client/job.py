@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -101,6 +101,7 @@ class Job:
                 self._path = os.path.abspath(local or text)
         self._tell: OnProgress | None = None
         self._received = 0
+        self._fetching: Future[bytes | None] | None = None
         named = self._path is not None or self._remote is not None
         if destination is not None and not named and not callable(getattr(destination, "write", None)):
             raise TypeError(f"dst: expected a path or an open binary file, not {type(destination).__name__}")
@@ -211,7 +212,7 @@ class Job:
     def _overlapped(self, record: JobRecord, upload: Upload | None) -> tuple[JobRecord, bytes | None]:
         """Fetch in a thread of its own while the calling one sends; both end before this does."""
         with ThreadPoolExecutor(1, thread_name_prefix="fetch") as threads:
-            fetching = threads.submit(self._fetch, record.id)
+            self._fetching = fetching = threads.submit(self._fetch, record.id)
             try:
                 if upload is not None:
                     self._send_rest(upload, record)
@@ -235,9 +236,9 @@ class Job:
         try:
             upload.finish()
         except NotFoundError:
-            # The job has ended without all of its input: it says why.
-            self._session.node.job(record.id, POLL_S)
-            raise
+            # The job has ended: it says why, or was done before the answer to the last piece came.
+            if not self._session.node.job(record.id, POLL_S).ended:
+                raise
 
     def _follow(self, record: JobRecord) -> JobRecord:
         wait_s = POLL_S if self._tell is None else _TELL_EVERY_S
@@ -284,6 +285,9 @@ class Job:
 
     def _report(self, phase: Phase, done: int, total: int | None) -> None:
         self._group.check()
+        if phase == "upload" and self._fetching is not None and self._fetching.done():
+            # An output that cannot be written is told now, not after the rest of the input has been sent.
+            self._fetching.result()
         if self._tell is not None:
             self._tell(TransferProgress(self._source.name if self._source else "", phase, done, total))
 

@@ -200,21 +200,35 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         first, last = parameters.place
         transaction = Transaction(self.scratch)
         if first and last:
-            _check_order(transaction.state, first=True)
+            state = transaction.state
+            _check_order(None if state is None or state.given else state, first=True)
             return self._finish(addition, State(), None, target, parameters)
         if parameters.form != "single":
             raise ParameterError(
                 f"aclz_tgz: form = {parameters.form!r}: an archive that grows is 'single'; leave it out"
             )
         with transaction:
-            before = _check_order(transaction.state, first=first)
+            before = _check_order(self._open(transaction), first=first)
+            if not last and self.job and before.job == self.job:
+                # This very job, begun again after a crash: its part is in.
+                return _added(before, addition.source.bytes_in, 0)
             if addition.name and addition.name in before.names:
                 raise InputError(f"aclz_tgz: {addition.name!r} is in the archive already; give this one another name=")
             if not last:
                 return self._continue(addition, before, transaction, parameters)
             outcome = self._finish(addition, before, transaction, target, parameters)
-            transaction.end()
+            transaction.give(before, self.job)
             return outcome
+
+    def _open(self, transaction: Transaction) -> State | None:
+        """The archive that grows, if there is one; also one that this very job gave before a crash."""
+        state = transaction.state
+        if state is None or not state.given:
+            return state
+        if self.job and state.job == self.job:
+            return replace(state, given=False)
+        transaction.drop()
+        return None
 
     def _continue(
         self, addition: _Addition, before: State, transaction: Transaction, parameters: TgzParameters
@@ -226,6 +240,7 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
             size_bytes = file.tell()
         after = before.grown(
             addition.name,
+            self.job,
             size_bytes=size_bytes,
             plain_bytes=kernel.size_bytes if kernel else size_bytes,
             crc32=kernel.crc32 if kernel else 0,
@@ -233,8 +248,7 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         )
         transaction.commit(after)
         elapsed_s = time.perf_counter() - started
-        measurement = Measurement(BACKEND, elapsed_s, addition.source.bytes_in, size_bytes - before.size_bytes)
-        return Outcome(measurement, {"members": after.members, "complete": 0}, has_output=False)
+        return _added(after, addition.source.bytes_in, size_bytes - before.size_bytes, elapsed_s)
 
     def _finish(
         self,
@@ -280,6 +294,12 @@ class _CountedTarget:
         count = self._target.write(data)
         self.bytes_out += count or 0
         return count
+
+
+def _added(state: State, bytes_in: int, bytes_out: int, elapsed_s: float = 0.0) -> Outcome:
+    """The answer of a call that adds to an archive."""
+    measurement = Measurement(BACKEND, elapsed_s, bytes_in, bytes_out)
+    return Outcome(measurement, {"members": state.members, "complete": 0}, has_output=False)
 
 
 def _check_order(state: State | None, *, first: bool) -> State:

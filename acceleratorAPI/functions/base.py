@@ -70,9 +70,13 @@ class Function(ABC, Generic[ConfigureT, ProcessT]):
     def __init__(self, threads: int) -> None:
         """Args:
         threads: how many cores one job may use at once, at least 1.
+
+        Before each ``process``, ``job`` is set to a name of the job that is the same when it begins again after a
+        crash: what a function with a scratch folder has done already, it can then tell.
         """
         self.threads = threads
         self._scratch: Path | None = None
+        self.job = ""
 
     @property
     def scratch(self) -> Path:

@@ -31,6 +31,8 @@ class State:
         crc32: of those.
         members: entries of the archive.
         names: of the files and folders added.
+        job: the one that added last; when it begins again, what it adds is there already.
+        given: that job gave the archive, so that none is open any more.
     """
 
     size_bytes: int = 0
@@ -38,11 +40,13 @@ class State:
     crc32: int = 0
     members: int = 0
     names: tuple[str, ...] = ()
+    job: str = ""
+    given: bool = False
 
-    def grown(self, name: str, *, size_bytes: int, plain_bytes: int, crc32: int, members: int) -> State:
+    def grown(self, name: str, job: str, *, size_bytes: int, plain_bytes: int, crc32: int, members: int) -> State:
         """With another job's part; all but ``members`` are totals."""
         names = (*self.names, name)
-        return State(size_bytes, plain_bytes, crc32, self.members + members, names)
+        return State(size_bytes, plain_bytes, crc32, self.members + members, names, job)
 
 
 class Transaction:
@@ -70,7 +74,7 @@ class Transaction:
 
     @property
     def state(self) -> State | None:
-        """What there is so far; ``None`` when no transaction is open. May be asked without holding it."""
+        """What there is, given or not; ``None`` when there is nothing. May be asked without holding it."""
         try:
             values = json.loads(self._state_path.read_bytes())
         except FileNotFoundError:
@@ -111,7 +115,11 @@ class Transaction:
             raise OSError(errno.EIO, "the archive's beginning is damaged", str(self._file_path))
         return file
 
-    def end(self) -> None:
-        """No transaction is open any more."""
+    def give(self, state: State, job: str) -> None:
+        """No transaction is open any more. What there was stays for ``job``, should its output be lost in a crash."""
+        self.commit(replace(state, job=job, given=True))
+
+    def drop(self) -> None:
+        """Remove what was given."""
         self._state_path.unlink(missing_ok=True)
         self._file_path.unlink(missing_ok=True)

@@ -72,6 +72,7 @@ class Process:
     """Run one job with a configuration.
 
     Attributes:
+        job: names the job, also when it begins again.
         configuration: as it was made; the worker makes it when it does not have it.
         parameters: of ``process``.
         source: the input, ``None`` for a function or call without one.
@@ -80,6 +81,7 @@ class Process:
             before the job counts as done.
     """
 
+    job: str
     configuration: Configure
     parameters: dict[str, Any]
     source: Input | None

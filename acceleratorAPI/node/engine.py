@@ -119,6 +119,8 @@ class Engine:
         self._observer = observer
         self._settings = settings
         self._live: dict[int, LiveJob] = {}
+        self._unwritten: dict[int, JobRow] = {}
+        self._generation = 0
         self._commands: dict[int, Configure] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._arriving = 0
@@ -207,10 +209,12 @@ class Engine:
         await self._database.insert(row)
         logs.note(configuration=row.id, function=row.accelerator)
         command = self._command(row, parameters)
-        call = Call(command)
+        call, generation = Call(command), self._generation
         try:
             self._pool.submit(call, first=True)
             app = results.configured(await call.answer)
+            if generation != self._generation:
+                raise JobCancelledError(STOPPED)
             row.used = True
         except AcceleratorError as error:
             app = results.failed(str(error))
@@ -270,6 +274,8 @@ class Engine:
         """
         if row.configuration not in self._commands:
             raise StateError(f"configuration {row.configuration} was stopped: start again (POST /v1.0/configuration/)")
+        if upload is not None and any(job.upload is upload for job in self._live.values()):
+            raise StateError(f"another job reads upload {upload.row.id}: send the input again for this one")
         if once is not None:
             expires = time.time() + KEYS_KEPT_S
             number, fingerprint = await self._database.insert_once(row, once.key, once.fingerprint, expires)
@@ -279,6 +285,11 @@ class Engine:
                 return await self.job(number)
         else:
             await self._database.insert(row)
+        if row.configuration not in self._commands:
+            # Stopped while the row was written: nobody would ever end it.
+            self._fail(row, JobCancelledError(STOPPED))
+            await self._database.update(row)
+            raise StateError(STOPPED)
         self._queue(row, parameters, upload, courier)
         return row
 
@@ -303,6 +314,7 @@ class Engine:
         grows = upload is not None and not upload.row.complete
         target = row.target or (str(self._spool.path(row.output)) if row.output else None)
         command = Process(
+            str(row.id),
             self._commands[row.configuration],
             parameters,
             self._input(row, grows=grows),
@@ -328,6 +340,9 @@ class Engine:
             command = replace(command, source=self._input(job.row, grows=False))
         job.call = Call(command, long=grows or size is None or size > LONG_BYTES)
         job.call.progress = lambda bytes_in, bytes_out: self._progress(job, bytes_in, bytes_out)
+        # Also one that ends before it begins: nothing must wait for it for ever.
+        started = job.call.started
+        job.call.answer.add_done_callback(lambda _: started.set())
         if grows and upload is not None:
             self._background(self._feed(job, upload))
         try:
@@ -410,10 +425,12 @@ class Engine:
             log.exception("job %d", row.id)
             row.bytes_in, row.bytes_out = job.bytes_in, job.bytes_out
             self._fail(row, FunctionFailedError(f"{row.accelerator} gave an answer the node cannot read"))
-        if job.put_back:
-            # The row still says "queued": the node's next run begins it again.
+        if job.put_back and row.state != "succeeded":
+            # The row on the disk still says "queued": the node's next run begins it again.
             self._live.pop(row.id, None)
+            job.failed = True
             job.ended.set()
+            job.change.notify()
             return
         if job.upload is not None:
             await self._uploads.forget(job.upload)
@@ -424,10 +441,13 @@ class Engine:
         self._observer.job_ended(row, job.call, answer)
         try:
             await self._database.update(row, without_upload=job.upload.row.id if job.upload is not None else None)
-        finally:
-            self._live.pop(row.id, None)
-            job.ended.set()
-            job.change.notify()
+        except Exception:
+            # Its row still says "queued": it begins again at the next start. Until then it is known as it ended.
+            log.exception("job %d: its end could not be written", row.id)
+            self._unwritten[row.id] = row
+        self._live.pop(row.id, None)
+        job.ended.set()
+        job.change.notify()
         log.info("job %d: %s %s", row.id, row.accelerator, row.errorcode or row.state)
 
     async def _carried(self, job: LiveJob, courier: Courier) -> dict[str, Any]:
@@ -440,6 +460,8 @@ class Engine:
             job.call.command = replace(command, source=self._input(row, grows=False))
         self._enter(job)
         answer = await self._answer(job)
+        if job.cancelled:
+            raise JobCancelledError(job.cancelled)
         if row.output is not None and courier.bytes_delivered is not None:
             if answer["has_output"]:
                 await courier.deliver(self._spool.path(row.output))
@@ -479,7 +501,7 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(live.ended.wait(), wait_s)
         live = self._live.get(number)
-        row = live.row if live is not None else await self._database.get(JobRow, number)
+        row = live.row if live is not None else self._unwritten.get(number) or await self._database.get(JobRow, number)
         if row is None:
             raise NotFoundError(f"there is no job {number} on this node")
         return row
@@ -523,10 +545,12 @@ class Engine:
 
     async def stop(self) -> App:
         """Cancel every job, drop every configuration with its file."""
+        # First of all, so that nothing begins while the jobs there are end.
+        self._generation += 1
+        self._commands.clear()
+        names = await self._database.stop_configurations()
         jobs = list(self._live.values())
         await self._cancel(jobs, STOPPED)
-        names = await self._database.stop_configurations()
-        self._commands.clear()
         self._spool.remove(*names)
         await self._scratch.keep_only(())
         self._pool.reset()
@@ -553,7 +577,7 @@ class Engine:
 
     async def expire(self) -> None:
         """Remove what nobody came for: old results, and uploads that nothing was added to."""
-        await self._uploads.expire()
+        await self._uploads.expire({job.upload.row.id for job in self._live.values() if job.upload is not None})
         oldest = datetime.now(UTC) - timedelta(seconds=self._settings.keep_results_s)
         for row in await self._database.ended_before(iso(oldest)):
             self._spool.remove(row.output)

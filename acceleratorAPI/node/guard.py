@@ -60,7 +60,7 @@ class Guard:
         if host and not self._ours(host):
             raise PermissionDeniedError(f"Host {host!r} is not a name of this machine's loopback interface")
         origin = headers.get("origin")
-        if origin is not None and not self._ours(urlsplit(origin).hostname or ""):
+        if origin is not None and not self._ours(_host(origin.partition("//")[2])):
             raise PermissionDeniedError("a node without a token takes no requests of web pages from elsewhere")
         if headers.get("sec-fetch-site") == "cross-site":
             raise PermissionDeniedError("a node without a token takes no requests of web pages from elsewhere")

@@ -303,7 +303,9 @@ class Pool:
         if call.slot is not None:
             call.slot.kill()
         else:
-            self._waiting.remove(call)
+            # One that is not in the pool yet has nothing but its answer.
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(call)
             call.answer.set_exception(JobCancelledError(reason))
 
     def reset(self) -> None:

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from acceleratorAPI.errors import AuthenticationError, NotFoundError, PermissionDeniedError, StateError
+from acceleratorAPI.errors import (
+    AcceleratorError,
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    StateError,
+)
 from acceleratorAPI.files import access_error, replacing
 from acceleratorAPI.protocol.tokens import TOKENS_FILE, Scope, TokenList, TokenRecord, digest_of
 
@@ -184,7 +190,7 @@ class Tokens:
             return
         try:
             self._records = self._file.read()
-        except (StateError, OSError) as error:
+        except AcceleratorError as error:
             # Whatever was revoked there must not come back: nobody gets in by this file.
             log.error("%s", error)
             self._records = []

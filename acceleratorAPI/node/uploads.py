@@ -214,6 +214,7 @@ class Uploads:
                     await writer.close()
                 row.complete = writer.end == row.length
                 self._advance(upload, writer)
+                upload.change.notify()
             if not upload.removed:
                 await self._save(upload)
             raise
@@ -228,11 +229,15 @@ class Uploads:
         short = last and row.length not in (None, row.offset)
         if last and not short:
             row.length, row.complete = row.offset, True
-        if not upload.removed:
-            await self._save(upload)
+            # What a wrong piece left behind the end is not part of it.
+            os.truncate(self._spool.path(row.id), row.offset)
+        try:
+            if not upload.removed:
+                await self._save(upload)
+        finally:
+            upload.change.notify()
         if short:
             raise InputError(f"the upload ends at {row.offset} of the {row.length} bytes it was announced with")
-        upload.change.notify()
 
     async def set_length(self, upload: Upload, length: int) -> None:
         """Announce the length of an upload that began without one.
@@ -298,10 +303,11 @@ class Uploads:
                 await self.settle(upload)
         self._spool.remove(upload.row.id)
 
-    async def expire(self) -> None:
-        """Remove what nothing was added to for too long; a job that waits for it then fails."""
+    async def expire(self, in_use: set[str]) -> None:
+        """Remove what nothing was added to for too long. A job of ``in_use`` that waits for the rest then fails."""
         for upload in list(self._uploads.values()):
-            if upload.row.expires < time.time():
+            whole = upload.row.complete and upload.row.id in in_use
+            if upload.row.expires < time.time() and upload.holder is None and not whole:
                 log.info("upload %s: expired", upload.row.id)
                 await self.remove(upload)
 
@@ -326,7 +332,7 @@ class Uploads:
             upload.holder.cancel()
         async with upload.lock:
             if ticket != upload.ticket:
-                raise StateError("another request took this upload over")
+                raise _ended(upload)
             upload.holder = me
             try:
                 yield
@@ -334,9 +340,16 @@ class Uploads:
                 if ticket == upload.ticket:
                     raise
                 me.uncancel()
-                raise StateError("another request took this upload over") from None
+                raise _ended(upload) from None
             finally:
                 upload.holder = None
+
+
+def _ended(upload: Upload) -> AcceleratorError:
+    """What a request is told whose upload is no longer its own."""
+    if upload.removed:
+        return NotFoundError("the upload was removed")
+    return StateError("another request took this upload over")
 
 
 def boot_id() -> str:

@@ -137,9 +137,9 @@ class _Routes:
         upload = await self._uploads.create(length, metadata, partial=concat == "partial")
         try:
             await self._append(request, upload, 0, last)
-        except InputError:
-            if not upload.row.offset:
-                await self._uploads.remove(upload)
+        except BaseException:
+            # Nobody has been told its URL.
+            await self._uploads.remove(upload)
             raise
         return self._created(request, upload, tus)
 

@@ -124,6 +124,7 @@ class Worker:
         self._configured.move_to_end(key)
         function = self._configured[key]
         parameters = check_parameters(function.process_parameters, command.parameters, name)
+        function.job = command.job
         progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
         outcome, crc32c = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
         measurement = outcome.measurement

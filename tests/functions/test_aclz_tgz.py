@@ -311,6 +311,29 @@ def test_what_a_dead_worker_had_begun_to_write_does_not_count() -> None:
     assert members(archive) == {"a": b"1", "b": b"2"}
 
 
+@pytest.mark.parametrize("mode", [GZIP, TAR, TAR_GZIP])
+def test_a_job_that_begins_again_adds_nothing_twice_and_gives_the_same(mode: int) -> None:
+    """As a node does after a crash: the worker had done its work, and nobody knows."""
+    function = made(mode)
+    named = (lambda name: {}) if mode == GZIP else (lambda name: {"name": name})
+    for job, data, first in (("1", b"one", 1), ("1", b"one", 0), ("2", b"two", 0), ("2", b"two", 0)):
+        function.job = job
+        if first or job != "1":
+            run(function, data, startOfTx=first, endOfTx=0, **named(job))
+        else:
+            again = run(function, data, startOfTx=0, endOfTx=0, **named(job))[1]
+            assert again.specific["members"] == 1
+    function.job = "3"
+    archives = [run(function, b"three", endOfTx=1, **named("3"))[0] for _ in range(2)]
+    assert archives[0] == archives[1]
+    plain = archives[0] if mode == TAR else gzip.decompress(archives[0])
+    assert plain == b"onetwothree" if mode == GZIP else members(plain) == {"1": b"one", "2": b"two", "3": b"three"}
+    function.job = "4"
+    with pytest.raises(StateError, match="no archive is open"):
+        run(function, b"four", endOfTx=1, **named("4"))
+    run(function, b"new", startOfTx=1, endOfTx=0, **named("new"))
+
+
 def test_calls_at_the_same_time_wait_for_each_other() -> None:
     functions = [made(TAR_GZIP, threads=1) for _ in range(6)]
     for function in functions[1:]:

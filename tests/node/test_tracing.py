@@ -85,7 +85,7 @@ def test_a_job_hangs_on_its_request_which_hangs_on_the_callers_span(
 ) -> None:
     def work() -> None:
         row = JobRow(3, "test_copy", "2026-01-01", "{}", state="succeeded", bytes_in=7, bytes_out=8, id=5)
-        call = worked(Process(CONFIGURE, {"token": "hush-hush"}, None, None, True))
+        call = worked(Process("1", CONFIGURE, {"token": "hush-hush"}, None, None, True))
         observer.job_ended(row, call, {"kernel_s": 0.25})
 
     asyncio.run(ask(observer, 200, {"traceparent": PARENT}, work))

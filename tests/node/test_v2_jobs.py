@@ -117,6 +117,43 @@ def test_one_key_is_one_job(node: Any, copier: Any) -> None:
     assert begin(node, "x" * 201, **wanted).status == 400
 
 
+def test_an_upload_is_one_jobs(node: Any, copier: Any) -> None:
+    url = created(node, 10, b"x")
+    first = begin(node, configuration=copier["url"], upload=url).json
+    second = begin(node, configuration=copier["url"], upload=url)
+    assert (second.status, "another job reads" in second.json["detail"]) == (409, True)
+    assert add(node, url, 1, b"y" * 9).status == 204
+    assert ended(node, first)["progress"]["state"] == "succeeded"
+
+
+def test_a_failing_job_is_what_its_sender_is_told_of(nodes: Any) -> None:
+    """The upload is gone with its job: 404 sends the client to the job, which says why."""
+    node = nodes("--auth", "none", "--slots", "1")
+    failing = node.configure("test_fail")
+    url = created(node, 5_000_000, b"x" * 10)
+    job = begin(node, configuration=failing["url"], upload=url).json
+    record = ended(node, job)
+    assert "no luck" in record["failure"]["detail"]
+    assert add(node, url, 10, b"x" * 4_999_990).status == 404
+
+
+def test_a_reader_is_cut_off_when_the_node_drains(nodes: Any) -> None:
+    node = nodes("--auth", "none", "--slots", "1", "--drain", "0")
+    slow = node.configure("test_slow")
+    url = created(node, 5000, b"x" * 5000)
+    job = begin(node, configuration=slow["url"], upload=url, parameters={"seconds": 600}).json
+    node.until(job, lambda r: r["progress"]["bytes_out"] > 2)
+    connection = http.client.HTTPConnection(*node.address, timeout=60)
+    connection.request("GET", f"/v2/jobs/{job['id']}/result?follow=true")
+    answer = connection.getresponse()
+    assert answer.read(1) == b"x"
+    node.process.terminate()
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+    connection.close()
+    assert node.process.wait(60) == 0
+
+
 def test_events(node: Any) -> None:
     slow = node.configure("test_slow")
     url = created(node, 5000, b"x" * 5000)
