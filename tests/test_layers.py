@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "node": LEAVES | {"functions", "drivers", "native", "protocol"},
     "providers": LEAVES | {"protocol"},
     "client": LEAVES | {"providers", "native", "protocol"},
-    "testing": LEAVES | {"providers", "functions", "drivers", "native", "protocol"},
+    "testing": LEAVES | {"functions", "drivers", "native", "protocol"},
     "acceleratorAPI": LEAVES | {"client", "protocol"},
     "cli": LEAVES | {"client", "functions", "native", "node", "protocol", "providers"},
     "__main__": {"cli"},

@@ -63,18 +63,6 @@ class Upload:
         self._count(len(piece))
         self.complete = self._sent == self._size_bytes
 
-    def resume(self, url: str) -> None:
-        """Go on with the upload at ``url``, which an earlier run of the program began.
-
-        Raises:
-            NotFoundError: it is gone.
-            InputError: the input cannot be read from there.
-        """
-        self.url = url
-        self._sent, self.complete = self._node.upload_offset(url)
-        self._seek(self._sent)
-        self._on_sent(self._sent)
-
     def finish(self) -> None:
         """Send all that is left.
 

@@ -1,7 +1,7 @@
 """Brings a job's input from its URL into the spool, and its output from the spool to its URL.
 
 Each way is one thread, outside of the worker processes, which need no network. The whole input is there before the
-job runs; a job that can follow a growing file would be given ``Courier.fetch``'s path at once.
+job runs.
 """
 
 from __future__ import annotations

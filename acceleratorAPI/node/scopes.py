@@ -30,6 +30,8 @@ _RULES: tuple[tuple[str, str, Need], ...] = (
     ("PUT", paths.LEASE, "admin"),
     ("GET", "/v2/node|/metrics", "read"),
     ("GET", "/web/[^/]+", OPEN),
+    # It ends the request that is adding to the upload.
+    ("HEAD", "/v2/files/.*", "process"),
     ("GET", "/v2/(files|jobs)(/.*)?", "read"),
     ("OPTIONS", "/v2/files(/.*)?", OPEN),
     ("POST|PUT|PATCH|DELETE", "/v2/(files|jobs)(/.*)?", "process"),
@@ -39,11 +41,11 @@ _COMPILED = tuple((methods.split("|"), re.compile(path), need) for methods, path
 
 def declared(method: str, path: str) -> Need | None:
     """What is said of that route, ``None`` when nothing is."""
-    method = "GET" if method == "HEAD" else method
     path = path.removesuffix("/")
-    for methods, pattern, need in _COMPILED:
-        if method in methods and pattern.fullmatch(path):
-            return need
+    for asked in (method, "GET") if method == "HEAD" else (method,):
+        for methods, pattern, need in _COMPILED:
+            if asked in methods and pattern.fullmatch(path):
+                return need
     return None
 
 

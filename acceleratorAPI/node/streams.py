@@ -235,13 +235,20 @@ def file_target(path: str, progress: Progress, max_bytes: int | None, *, spooled
         DiskFullError: no space left.
     """
     growing = path + GROWING if spooled else None
+    functions_own: BaseException | None = None
     try:
         with replacing(path, durable=spooled, growing=growing) as output:
             target = CountedTarget(output, progress, max_bytes, summed=spooled)
-            yield target
+            try:
+                yield target
+            except BaseException as error:
+                functions_own = error
+                raise
             if target.dropped:
                 raise _DroppedError
     except _DroppedError:
         pass
     except OSError as error:
+        if error is functions_own:
+            raise
         raise disk_error("write the output", error) from error
