@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from acceleratorAPI.drivers.memory import reuse_freed_memory
+
 
 @dataclass(frozen=True)
 class Options:
@@ -96,6 +98,8 @@ def use_cores(count: int) -> None:
     if len(cores) < count:
         print(f"only {len(cores)} cores here: ratios on {count} cores need {count}", file=sys.stderr)
     os.sched_setaffinity(0, cores[:count])
+    # As the worker processes of a node, in which functions run, do.
+    reuse_freed_memory()
 
 
 def print_table(rows: Sequence[Row]) -> None:

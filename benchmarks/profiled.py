@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from acceleratorAPI.drivers.base import Source, Target
+from acceleratorAPI.drivers.memory import reuse_freed_memory
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
@@ -36,6 +37,7 @@ SUBJECTS = {"hyperfire": hyperfire, "gzip": gzip}
 
 
 def main() -> None:
+    reuse_freed_memory()
     with tempfile.TemporaryDirectory(prefix="acceleratorapi-profile-") as folder:
         text, work = SUBJECTS[sys.argv[1]](Path(folder))
         for _ in range(_ROUNDS):

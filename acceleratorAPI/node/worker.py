@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from acceleratorAPI.drivers.memory import reuse_freed_memory
 from acceleratorAPI.errors import AcceleratorError, ConfigurationError, FunctionFailedError
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, Outcome, Parameters, check_parameters
@@ -184,6 +185,7 @@ def main() -> None:
         sys.exit(f"acceleratorAPI.node.worker: {error}")
     # A change of user namespace would undo it.
     _die_with_parent()
+    reuse_freed_memory()
     Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run(protections)
 
 
