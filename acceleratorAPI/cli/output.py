@@ -45,6 +45,21 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def answers(specific: Mapping[str, Any], stream: TextIO) -> None:
+    """Print what a function answers besides its file: ``NAME  VALUE``, and tables as ``VALUE  NAME`` lines."""
+    for name, value in specific.items():
+        if isinstance(value, Mapping):
+            lines = [f"{inner}  {key}" for key, inner in value.items()]
+        elif isinstance(value, list):
+            lines = ["  ".join(str(part) for part in row) if isinstance(row, list) else str(row) for row in value]
+        elif name in ("Metering", "warning"):
+            continue
+        else:
+            lines = [f"{name}  {value}"]
+        for line in lines:
+            print(line, file=stream)
+
+
 def fail(error: AcceleratorError) -> None:
     """Say what went wrong: one line on stderr, and with ``--json`` an object on stdout."""
     say(f"error: {error}")

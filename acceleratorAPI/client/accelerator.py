@@ -158,8 +158,12 @@ class Accelerator:
         values = {**(self.settings.get("configuration", "parameters") or {}), **parameters}
         session = self._session or Session(acquire(self.settings, self.accelerator), self.accelerator)
         try:
-            self._set_stop_mode(session, mode)
+            wanted = self._wanted_stop_mode(session, mode)
+            session.check_stop_mode(wanted)
             reused = self._configure(session, source, values, reuse=source is None and not parameters)
+            # Last: a start that fails leaves an instance it did not make as it was.
+            if wanted is not None:
+                session.set_stop_mode(wanted)
         except BaseException:
             if self._session is None:
                 session.abandon()
@@ -319,8 +323,8 @@ class Accelerator:
         shared = self._shared_files and session.shares_files
         return job.run(values, progress, shared, bool(self.settings.get("general", "node_opens_urls")))
 
-    def _set_stop_mode(self, session: Session, asked: StopMode | None) -> None:
-        """What was asked; else what was set; else what the session has by itself."""
+    def _wanted_stop_mode(self, session: Session, asked: StopMode | None) -> StopMode | None:
+        """What was asked; else what was set; else what fits the instance; ``None``: as it is."""
         configured: StopMode | None = self.settings.get("csp", "stop_mode")
         if asked is None and session.place.provider is None and self.settings.origin("csp", "stop_mode") != "argument":
             # The mode of a configuration file is meant for instances; a bare address can only be kept.
@@ -330,8 +334,7 @@ class Accelerator:
         mode = asked if asked is not None else configured
         if mode is None and session.place.origin in ("made", "restarted"):
             mode = StopMode.TERM if session.place.origin == "made" else StopMode.KEEP
-        if mode is not None:
-            session.set_stop_mode(mode)
+        return mode
 
     def _configure(self, session: Session, source: Input | None, values: Mapping[str, Any], *, reuse: bool) -> bool:
         """Make the function ready; whether it already was."""
@@ -347,7 +350,9 @@ class Accelerator:
                 return True
         if source is None and session.card.get("datafile") == "required":
             wanted = session.card.get("datafile_format") or "a configuration file"
-            raise DatafileError(f"{self.accelerator} needs a datafile, start(datafile=...): {wanted}")
+            raise DatafileError(
+                f"{self.accelerator} needs a datafile (datafile=, on the command line --config-file): {wanted}"
+            )
         keys = {"client_id": "client_id", "client_secret": "secret_id"}
         env = {name: self.settings.get("accelize", key) for name, key in keys.items()}
         env = {"accelerator": self.accelerator, **{name: value for name, value in env.items() if value}}

@@ -61,19 +61,27 @@ class Session:
         """Whether the node sees this machine's files."""
         return self.place.instance is not None and self.place.instance.shares_files
 
-    def set_stop_mode(self, mode: StopMode) -> None:
-        """Decide what becomes of the instance, also when this process is killed.
+    def check_stop_mode(self, mode: StopMode | None) -> None:
+        """See that ``set_stop_mode`` can be done.
 
         Raises:
             InstanceError: only the node's address is known, so it can only be kept.
         """
+        if self.place.instance is None and mode not in (None, StopMode.KEEP):
+            raise InstanceError(
+                f"{self.node.url} is known by its address alone, so stop_mode={mode.name} cannot end it:"
+                " use KEEP, or give instance_id"
+            )
+
+    def set_stop_mode(self, mode: StopMode) -> None:
+        """Decide what becomes of the instance, also when this process is killed.
+
+        Raises:
+            InstanceError: as ``check_stop_mode``.
+        """
+        self.check_stop_mode(mode)
         provider, instance = self.place.provider, self.place.instance
         if provider is None or instance is None:
-            if mode is not StopMode.KEEP:
-                raise InstanceError(
-                    f"{self.node.url} is known by its address alone, so stop_mode={mode.name} cannot end it:"
-                    " use KEEP, or give instance_id"
-                )
             self.stop_mode = mode
             return
         if mode is self._leased:

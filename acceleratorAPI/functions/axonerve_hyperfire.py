@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -199,4 +198,5 @@ def _compile(datafile: Path, ignore_case: bool) -> WordReplacer:
     except CorpusError as error:
         line, text, reason = error.args
         place = f"line {line}: {text.decode('utf-8', 'backslashreplace')!r}: " if line else ""
-        raise DatafileError(f"corpus {os.fspath(datafile)!r}: {place}{reason}") from None
+        # Not its path: a node has it under a name of its own.
+        raise DatafileError(f"the corpus, {place}{reason}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import pty
@@ -279,3 +280,32 @@ def test_ctrl_c_leaves_nothing(home: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     assert list(tmp_path.glob(".*partial")) == []
     assert nodes_of(home) == []
+
+
+def test_answers_are_shown_and_outputs_never_lost(home: Path, tmp_path: Path) -> None:
+    source, corpus = tmp_path / "in.txt", tmp_path / "corpus.csv"
+    source.write_bytes(b"The cat. the CAT.\n")
+    corpus.write_text("cat,dog\n")
+    digest = run(home, "process", "silex_sha3", str(source))
+    assert digest.stdout == f"digest  {hashlib.sha3_256(source.read_bytes()).hexdigest()}\n".encode()
+    refused = run(home, "process", "cast_gzip", str(source))
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"gives a file: name OUT" in refused.stderr
+    # A parameter of start and one of process, in one go.
+    words = run(home, "process", "axonerve_hyperfire", str(source), "-", "--config-file", str(corpus),
+                "-p", "ignore_case=true", "-p", "counts=true")  # fmt: skip
+    assert words.stdout == b"The dog. the dog.\n"
+    assert b"cat  2\n" in words.stderr
+
+
+def test_a_start_that_fails_leaves_an_instance_it_did_not_make(home: Path) -> None:
+    kept = json.loads(run(home, "start", "cast_gzip", "--name", "kept", "--json").stdout)
+    program = (
+        "from acceleratorAPI.acceleratorAPI import *\n"
+        f"a = AcceleratorClass(accelerator='axonerve_hyperfire', instance_id={kept['instance_id']!r})\n"
+        "assert not a.start(stop_mode=TERM)[0]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(home))
+    (instance,) = json.loads(run(home, "instances", "--json").stdout)
+    assert (instance["status"], instance["stop_mode"]) == ("running", "KEEP")
+    assert run(home, "stop", "kept").returncode == 0

@@ -14,7 +14,7 @@ import typer
 from acceleratorAPI.cli import output, progress, remembered
 from acceleratorAPI.cli.output import AsJson
 from acceleratorAPI.config import keywords
-from acceleratorAPI.errors import InputError, InstanceNotFoundError, ParameterError, StateError
+from acceleratorAPI.errors import FunctionUnknownError, InputError, InstanceNotFoundError, ParameterError, StateError
 
 if TYPE_CHECKING:
     from acceleratorAPI.client.accelerator import Accelerator
@@ -82,12 +82,14 @@ def process(
     as_json: AsJson = False,
 ) -> None:
     """Process a file or folder: start, process and stop in one go, or on an accelerator started before."""
-    parameters = parse_parameters(values)
+    start_with, parameters = _split(name, parse_parameters(values))
     # An empty IN is none: for a function that reads nothing and gives a file.
     read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
-    ready = _ready(name, datafile, provider, instance_ip, conf, node_opens_urls)
+    ready = _ready(name, datafile, provider, instance_ip, conf, node_opens_urls, start_with)
     with ready as accelerator, contextlib.ExitStack() as stack:
+        if write_to is None and accelerator.gives_output:
+            raise InputError(f"{accelerator.accelerator} gives a file: name OUT, or - for standard output")
         callback = stack.enter_context(progress.shown(quiet=quiet))
         result = accelerator.process(
             read_from,
@@ -99,6 +101,7 @@ def process(
         output.document(result.as_dict(), sys.stderr if target == "-" else sys.stdout)
     else:
         output.say(str(result))
+        output.answers(result.specific, sys.stdout if target is None else sys.stderr)
 
 
 def start(
@@ -220,21 +223,37 @@ def _ready(
     instance_ip: str | None,
     conf: str | None,
     node_opens_urls: bool | None,
+    start_with: dict[str, Any],
 ) -> Iterator[Accelerator]:
     """A started accelerator: the remembered one called ``name``, else one just for this command."""
     from acceleratorAPI.client.accelerator import Accelerator
 
     entry = remembered.load().get(name)
     if entry is not None:
-        if datafile is not None:
-            raise StateError(f"{name!r} is configured already: stop it and start it with the other --config-file")
+        if datafile is not None or start_with:
+            asked = "--config-file" if datafile is not None else f"-p {next(iter(start_with))}"
+            raise StateError(f"{name!r} is configured already: stop it, and give {asked} to the next start")
         yield _attach(entry, node_opens_urls)
         return
     with Accelerator(
         name, config_file=conf, provider=provider, instance_ip=instance_ip, node_opens_urls=node_opens_urls
     ) as accelerator:
-        accelerator.start(datafile)
+        accelerator.start(datafile, **start_with)
         yield accelerator
+
+
+def _split(name: str, parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters that belong to ``start`` and those of ``process``, as far as the function is known here."""
+    from acceleratorAPI.functions import registry
+
+    entry = remembered.load().get(name)
+    try:
+        kind = registry.load(entry.accelerator if entry is not None else name)
+    except FunctionUnknownError:
+        return {}, parameters
+    of_start = set(kind.configure_parameters.model_fields) - set(kind.process_parameters.model_fields)
+    start_with = {key: value for key, value in parameters.items() if key in of_start}
+    return start_with, {key: value for key, value in parameters.items() if key not in of_start}
 
 
 def _standard(stream: Any, shown: str) -> Any:
