@@ -287,7 +287,7 @@ def test_answers_are_shown_and_outputs_never_lost(home: Path, tmp_path: Path) ->
     source.write_bytes(b"The cat. the CAT.\n")
     corpus.write_text("cat,dog\n")
     digest = run(home, "process", "silex_sha3", str(source))
-    assert digest.stdout == f"digest  {hashlib.sha3_256(source.read_bytes()).hexdigest()}\n".encode()
+    assert f"digest  {hashlib.sha3_256(source.read_bytes()).hexdigest()}\n".encode() in digest.stdout
     refused = run(home, "process", "cast_gzip", str(source))
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert b"gives a file: name OUT" in refused.stderr
