@@ -275,6 +275,8 @@ class Engine:
         if row.configuration not in self._commands:
             raise StateError(f"configuration {row.configuration} was stopped: start again (POST /v1.0/configuration/)")
         if upload is not None and any(job.upload is upload for job in self._live.values()):
+            if once is not None and (same := await self.known(once)) is not None:
+                return same
             raise StateError(f"another job reads upload {upload.row.id}: send the input again for this one")
         if once is not None:
             expires = time.time() + KEYS_KEPT_S
