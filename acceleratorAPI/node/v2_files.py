@@ -146,7 +146,7 @@ class _Routes:
     async def head(self, request: Request, id: str) -> Response:  # noqa: A002 - the path's own name
         """`Upload-Offset` is how many bytes are there. A request that still adds to it is ended first."""
         tus = _speaks_tus(request.headers)
-        upload = self._upload(id)
+        upload = self._uploads.get(id)
         await self._uploads.settle(upload)
         answer = Response(status_code=200 if tus else 204, headers=self._headers(upload, tus))
         answer.headers["Cache-Control"] = "no-store"
@@ -160,7 +160,7 @@ class _Routes:
         """Add the body at `Upload-Offset`, which must be where the upload stands."""
         headers = request.headers
         tus = _speaks_tus(headers)
-        upload = self._upload(id)
+        upload = self._uploads.get(id)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != (TUS_BODY if tus else IETF_BODY):
             raise RequestError(415, f"Content-Type {kind[:100]!r}: use {TUS_BODY if tus else IETF_BODY}")
@@ -179,18 +179,15 @@ class _Routes:
     async def delete(self, request: Request, id: str) -> Response:  # noqa: A002
         """End the upload and remove what there is of it."""
         tus = _speaks_tus(request.headers)
-        await self._uploads.remove(self._upload(id))
+        await self._uploads.remove(self._uploads.get(id))
         return Response(status_code=204, headers=_resumable(tus))
 
     async def get(self, request: Request, id: str) -> Response:  # noqa: A002
         """The bytes; one range may be asked for."""
-        upload = self._upload(id)
+        upload = self._uploads.get(id)
         if not upload.row.complete:
             raise InputError(f"upload {id} is not complete: it has {upload.row.offset} bytes so far")
         return Download(request, self._service.spool.path(upload.row.id), self._service.spool.threads)
-
-    def _upload(self, identifier: str) -> Upload:
-        return self._uploads.get(identifier)
 
     async def _append(self, request: Request, upload: Upload, offset: int, last: bool | None) -> None:
         await self._uploads.append(upload, offset, chunks(request), _checksum(request.headers), last=last)
