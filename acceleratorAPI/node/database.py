@@ -50,6 +50,11 @@ CREATE TABLE answers (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job INTEGER NOT NULL, expires REAL NOT NULL
 ) STRICT;
 """,
+    """
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_owner ON jobs (owner);
+""",
 )
 
 T = TypeVar("T")
@@ -75,17 +80,18 @@ class Database:
         try:
             connection = sqlite3.connect(path, timeout=10, isolation_level=None)
             connection.row_factory = sqlite3.Row
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(_STEPS):
+                connection.close()
+                raise ConfigurationError(
+                    f"{str(path)!r} was written by a newer version; use that, or another --state folder"
+                )
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
             for number, step in enumerate(_STEPS[version:], version + 1):
                 connection.executescript(f"BEGIN;{step}PRAGMA user_version={number};COMMIT;")
         except sqlite3.Error as error:
             raise ConfigurationError(f"cannot use the node's database {str(path)!r}: {error}") from error
-        if version > len(_STEPS):
-            raise ConfigurationError(
-                f"{str(path)!r} was written by a newer version; use that, or another --state folder"
-            )
         return connection
 
     async def _call(self, work: Callable[[], T]) -> T:
@@ -140,11 +146,15 @@ class Database:
         rows = await self._select(ConfigurationRow, "WHERE used = 1 ORDER BY id DESC LIMIT 1", ())
         return rows[0] if rows else None
 
-    async def page(self, kind: type[Row], number: int, size: int) -> tuple[int, list[Row]]:
-        """How many rows there are, and those of page ``number`` (from 1), newest first."""
-        rows = await self._select(kind, "ORDER BY id DESC LIMIT ? OFFSET ?", (size, (number - 1) * size))
-        statement = f"SELECT COUNT(*) FROM {_table(kind)}"  # noqa: S608
-        count = await self._call(lambda: int(self._connection.execute(statement).fetchone()[0]))
+    async def page(self, kind: type[Row], number: int, size: int, owner: str | None = None) -> tuple[int, list[Row]]:
+        """How many rows there are, and those of page ``number`` (from 1), newest first; all, or one owner's."""
+        whose = "" if owner is None else "WHERE owner = ?"
+        values: tuple[str, ...] = () if owner is None else (owner,)
+        rows = await self._select(
+            kind, f"{whose} ORDER BY id DESC LIMIT ? OFFSET ?", (*values, size, (number - 1) * size)
+        )
+        statement = f"SELECT COUNT(*) FROM {_table(kind)} {whose}"  # noqa: S608
+        count = await self._call(lambda: int(self._connection.execute(statement, values).fetchone()[0]))
         return count, rows
 
     async def all(self, kind: type[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acceleratorAPI.errors import AcceleratorError, AuthenticationError, PermissionDeniedError
+from acceleratorAPI.node.owners import ANYBODY, Owner, set_owner
 from acceleratorAPI.node.problems import problem_of
 from acceleratorAPI.node.scopes import OPEN, need_of
 from acceleratorAPI.node.settings import is_loopback
@@ -43,9 +44,11 @@ class Guard:
             need = need_of(scope["method"], scope["path"])
             if self._tokens is None:
                 self._check_local(headers)
+                set_owner(scope, ANYBODY)
             elif need != OPEN:
                 grant = self._tokens.grant(_token(headers.get("authorization", "")))
                 grant.check(need)
+                set_owner(scope, Owner(grant.id, everything="admin" in grant.scopes))
                 receive, send = _watched(self._tokens, grant, receive, send)
         except AcceleratorError as error:
             await problem_of(error)(scope, receive, send)

@@ -23,7 +23,7 @@ class Observer:
     Attributes:
         tally: the numbers so far.
         tracing: spans, ``None`` without a place to send them.
-        recent: the jobs that ended last, the newest first.
+        recent: the jobs that ended last, each with its owner, the newest first.
     """
 
     def __init__(self, tracing: Tracing | None = None) -> None:
@@ -32,7 +32,7 @@ class Observer:
         """
         self.tally = Tally()
         self.tracing = tracing
-        self.recent: deque[JobStatus] = deque(maxlen=_RECENT)
+        self.recent: deque[tuple[str, JobStatus]] = deque(maxlen=_RECENT)
 
     def worked(self, bytes_in: int, bytes_out: int) -> None:
         """A running job has read and written so many bytes more."""
@@ -55,20 +55,19 @@ class Observer:
             tally.output_bytes[function].add(row.bytes_out)
         kernel_s = float(answer["kernel_s"]) if answer is not None and row.state == "succeeded" else 0.0
         tally.kernel_seconds[function] += kernel_s
-        self.recent.appendleft(
-            JobStatus(
-                id=str(row.id),
-                function=function,
-                state=row.state,
-                created=row.created,
-                ended=row.processed_date,
-                input=row.input_name,
-                bytes_in=row.bytes_in,
-                bytes_total=row.input_bytes,
-                bytes_out=row.bytes_out,
-                elapsed_s=call.worked_s,
-                errorcode=row.errorcode,
-            )
+        shown = JobStatus(
+            id=str(row.id),
+            function=function,
+            state=row.state,
+            created=row.created,
+            ended=row.processed_date,
+            input=row.input_name,
+            bytes_in=row.bytes_in,
+            bytes_total=row.input_bytes,
+            bytes_out=row.bytes_out,
+            elapsed_s=call.worked_s,
+            errorcode=row.errorcode,
         )
+        self.recent.appendleft((row.owner, shown))
         if self.tracing is not None:
             self.tracing.job_ended(row, call, kernel_s)

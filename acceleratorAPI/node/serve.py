@@ -97,10 +97,14 @@ class _Node:
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-        listener = _listen(settings.host, settings.port)
+        database = Database(state.database)
+        try:
+            listener = _listen(settings.host, settings.port)
+        except ConfigurationError:
+            database.close()
+            raise
         url = _url("http" if tls is None else "https", settings.host, listener)
         self._pool = Pool(settings.slots, settings.threads, settings.max_output, sandbox)
-        database = Database(state.database)
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
         observer = Observer(tracing.from_environment())
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)

@@ -13,7 +13,9 @@ from typing import Any
 
 import psutil
 
+from acceleratorAPI.node.commands import Configure
 from acceleratorAPI.node.engine import LiveJob
+from acceleratorAPI.node.owners import Owner
 from acceleratorAPI.node.pool import Call, Slot
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings, is_loopback
@@ -54,8 +56,8 @@ class SpoolCount:
         return self._last.model_copy(update={"free_bytes": disk.f_bavail * disk.f_frsize})
 
 
-async def status(service: Service, spool_count: SpoolCount) -> NodeStatus:
-    """How the node of ``service`` is now."""
+async def status(service: Service, spool_count: SpoolCount, owner: Owner) -> NodeStatus:
+    """How the node of ``service`` is now; jobs are named to those who may see them."""
     engine, pool, tally = service.engine, service.pool, service.observer.tally
     processes = {"node": os.getpid(), **{f"worker-{slot.number}": slot.pid for slot in pool.slots if slot.pid}}
     # Folders and /proc are read in a thread: a slow disk must not stop the event loop.
@@ -63,7 +65,8 @@ async def status(service: Service, spool_count: SpoolCount) -> NodeStatus:
         service.spool.threads, lambda: (spool_count.read(), _processes(processes))
     )
     live = engine.live
-    by_call = {job.call: job for job in live}
+    mine = [job for job in live if owner.sees(job.row.owner)]
+    by_call = {job.call: job for job in mine}
     counts = dict.fromkeys(JobCounts.model_fields, 0)
     for (_, state), count in tally.jobs.items():
         counts[state] += count
@@ -80,8 +83,8 @@ async def status(service: Service, spool_count: SpoolCount) -> NodeStatus:
         queue=QueueStatus(waiting=pool.waiting, arriving=engine.arriving_jobs, limit=service.settings.queue),
         jobs=JobCounts(**counts),
         uploads_open=tally.uploads,
-        live=[_job(job) for job in live[:_SHOWN_JOBS]],
-        recent=list(service.observer.recent),
+        live=[_job(job) for job in mine[:_SHOWN_JOBS]],
+        recent=[shown for whose, shown in service.observer.recent if owner.sees(whose)],
         totals=Totals(
             bytes_in=tally.bytes_in,
             bytes_out=tally.bytes_out,
@@ -104,7 +107,7 @@ def _slot(slot: Slot, jobs: dict[Call, LiveJob]) -> SlotStatus:
     )
     if slot.call is not None:
         job = jobs.get(slot.call)
-        found.state = "running" if job is not None else "configuring"
+        found.state = "configuring" if isinstance(slot.call.command, Configure) else "running"
         found.job = None if job is None else str(job.row.id)
         found.function = slot.call.function
     return found

@@ -97,13 +97,14 @@ class Uploads:
             path.touch(0o600)
             return row.offset == 0
 
-    async def create(self, length: int | None, metadata: str = "", *, partial: bool = False) -> Upload:
+    async def create(self, length: int | None, metadata: str = "", *, partial: bool = False, owner: str = "") -> Upload:
         """A new, empty upload; it is on the disk once something was appended, be it nothing.
 
         Args:
             length: of the whole in bytes, when it is known; the space is reserved.
             metadata: the client's, kept as it came.
             partial: one of several to be put together by ``concatenate``.
+            owner: id of the client's token.
 
         Raises:
             DiskFullError: it does not fit.
@@ -116,6 +117,7 @@ class Uploads:
             length=length,
             metadata=metadata,
             partial=partial,
+            owner=owner,
         )
         await asyncio.get_running_loop().run_in_executor(self._spool.threads, self._spool.reserve, row.id, length or 0)
         self._uploads[row.id] = upload = Upload(row)
@@ -253,7 +255,7 @@ class Uploads:
         await self._save(upload)
         upload.change.notify()
 
-    async def concatenate(self, parts: Sequence[Upload], metadata: str) -> Upload:
+    async def concatenate(self, parts: Sequence[Upload], metadata: str, owner: str) -> Upload:
         """A new upload of all ``parts`` one after the other; the parts go.
 
         Raises:
@@ -263,7 +265,7 @@ class Uploads:
         for part in parts:
             if not part.row.complete:
                 raise StateError(f"part {part.row.id} is not complete: finish it first")
-        whole = await self.create(sum(part.row.offset for part in parts), metadata)
+        whole = await self.create(sum(part.row.offset for part in parts), metadata, owner=owner)
         writer = self._spool.writer(whole.row.id, at=0)
         try:
             for part in parts:

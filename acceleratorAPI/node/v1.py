@@ -15,6 +15,7 @@ from acceleratorAPI.node import asked, openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, configuration_record, page_of, process_record
 from acceleratorAPI.node.download import Download
 from acceleratorAPI.node.forms import Form, read_form
+from acceleratorAPI.node.owners import own_job, owner_of
 from acceleratorAPI.node.problems import problem
 from acceleratorAPI.node.redact import masked
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, now
@@ -163,7 +164,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         """Queue a job and answer at once. Then read its record until `processed` is true."""
         with engine.arriving():
             async with read_form(request, service.spool) as form:
-                row = await _process(service, form)
+                row = await _process(service, form, owner_of(request).id)
         return process_record(row, engine.progress(row), service.urls.base(request))
 
     @both(
@@ -177,9 +178,11 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         responses=openapi.errors(400, 404),
     )
     async def list_all(request: Request, page: PageNumber = 1) -> Any:
-        """All jobs, newest first, ten a page."""
+        """The token's jobs, all of them for an administrator, newest first, ten a page."""
         base = service.urls.base(request)
-        count, rows = await service.database.page(JobRow, page, PAGE_SIZE)
+        owner = owner_of(request)
+        only = None if owner.everything else owner.id
+        count, rows = await service.database.page(JobRow, page, PAGE_SIZE, only)
         return page_of(
             count, page, base + paths.PROCESS, rows, lambda row: process_record(row, engine.progress(row), base)
         )
@@ -196,7 +199,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
     )
     async def read(request: Request, id: Id, wait: Wait = 0) -> Any:  # noqa: A002
         """The job of that id and how far it is. With `wait` the answer comes when it has ended, or after that time."""
-        row = await engine.job(id, wait)
+        row = await own_job(service, request, id, wait)
         return process_record(row, engine.progress(row), service.urls.base(request))
 
     @both(
@@ -210,8 +213,9 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         response_class=Response,
         responses=openapi.errors(400, 404),
     )
-    async def delete(id: Id) -> Response:  # noqa: A002
+    async def delete(request: Request, id: Id) -> Response:  # noqa: A002
         """Cancel the job when it has not ended; remove its record and files."""
+        await own_job(service, request, id)
         await engine.delete(id)
         return Response(status_code=204)
 
@@ -229,7 +233,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
     )
     async def datafileresult(request: Request, id: Id) -> Response:  # noqa: A002
         """The output file. One byte range can be asked for (`Range: bytes=0-999`)."""
-        row = await engine.job(id)
+        row = await own_job(service, request, id)
         if row.output is None or engine.progress(row).state != "succeeded":
             raise NotFoundError(f"job {id} has no result file")
         return Download(request, service.spool.path(row.output), service.spool.threads, row.crc32c)
@@ -238,7 +242,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         routes.add_api_route(path, datafileresult, methods=["HEAD"], include_in_schema=False, response_class=Response)
 
 
-async def _process(service: Service, form: Form) -> JobRow:
+async def _process(service: Service, form: Form, owner: str) -> JobRow:
     fields = form.fields
     request = asked.parse(fields.get("parameters"))
     wanted = Wanted(
@@ -252,6 +256,7 @@ async def _process(service: Service, form: Form) -> JobRow:
         spooled_bytes=form.size_bytes,
         name=form.filename or "",
         folder=_flag("folder", fields.get("folder", "")),
+        owner=owner,
     )
     row = await submit(service, wanted)
     form.keep()

@@ -26,6 +26,7 @@ from acceleratorAPI.errors import InputError, IntegrityError, OffsetError
 from acceleratorAPI.node import openapi
 from acceleratorAPI.node.bodies import chunks
 from acceleratorAPI.node.download import Download, crc32c_field
+from acceleratorAPI.node.owners import own_upload, owner_of
 from acceleratorAPI.node.problems import RequestError, problem
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.uploads import Upload
@@ -126,15 +127,16 @@ class _Routes:
         metadata = _text(headers, "upload-metadata", MAX_METADATA_BYTES)
         concat = _text(headers, "upload-concat", 64 * 1024)
         if concat.startswith("final;"):
-            parts = [self._uploads.get(upload_id(reference)) for reference in concat[6:].split()]
+            parts = [own_upload(self._service, request, upload_id(part)) for part in concat[6:].split()]
             if not parts or len({part.row.id for part in parts}) < len(parts):
                 raise InputError("Upload-Concat: name each part once, at least one")
-            upload = await self._uploads.concatenate(parts, metadata)
+            upload = await self._uploads.concatenate(parts, metadata, owner_of(request).id)
             return self._created(request, upload, tus)
         if concat not in ("", "partial"):
             raise InputError(f"Upload-Concat = {concat[:100]!r}: use partial or final;URL URL ...")
         length, last = _announced(headers, tus)
-        upload = await self._uploads.create(length, metadata, partial=concat == "partial")
+        owner = owner_of(request).id
+        upload = await self._uploads.create(length, metadata, partial=concat == "partial", owner=owner)
         try:
             await self._append(request, upload, 0, last)
         except BaseException:
@@ -146,7 +148,7 @@ class _Routes:
     async def head(self, request: Request, id: str) -> Response:  # noqa: A002 - the path's own name
         """`Upload-Offset` is how many bytes are there. A request that still adds to it is ended first."""
         tus = _speaks_tus(request.headers)
-        upload = self._uploads.get(id)
+        upload = own_upload(self._service, request, id)
         await self._uploads.settle(upload)
         answer = Response(status_code=200 if tus else 204, headers=self._headers(upload, tus))
         answer.headers["Cache-Control"] = "no-store"
@@ -160,7 +162,7 @@ class _Routes:
         """Add the body at `Upload-Offset`, which must be where the upload stands."""
         headers = request.headers
         tus = _speaks_tus(headers)
-        upload = self._uploads.get(id)
+        upload = own_upload(self._service, request, id)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != (TUS_BODY if tus else IETF_BODY):
             raise RequestError(415, f"Content-Type {kind[:100]!r}: use {TUS_BODY if tus else IETF_BODY}")
@@ -179,12 +181,12 @@ class _Routes:
     async def delete(self, request: Request, id: str) -> Response:  # noqa: A002
         """End the upload and remove what there is of it."""
         tus = _speaks_tus(request.headers)
-        await self._uploads.remove(self._uploads.get(id))
+        await self._uploads.remove(own_upload(self._service, request, id))
         return Response(status_code=204, headers=_resumable(tus))
 
     async def get(self, request: Request, id: str) -> Response:  # noqa: A002
         """The bytes; one range may be asked for."""
-        upload = self._uploads.get(id)
+        upload = own_upload(self._service, request, id)
         if not upload.row.complete:
             raise InputError(f"upload {id} is not complete: it has {upload.row.offset} bytes so far")
         return Download(request, self._service.spool.path(upload.row.id), self._service.spool.threads)

@@ -17,6 +17,7 @@ from acceleratorAPI.node import openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, job_record, page_of
 from acceleratorAPI.node.download import Download, Follow
 from acceleratorAPI.node.engine import Once
+from acceleratorAPI.node.owners import own_job, own_upload, owner_of
 from acceleratorAPI.node.redact import masked
 from acceleratorAPI.node.rows import JobRow
 from acceleratorAPI.node.service import Service
@@ -59,7 +60,8 @@ def router(service: Service) -> APIRouter:
         With `Idempotency-Key`, sending the request again (after a cut, say) answers the same job and begins none.
         With `wait`, the answer comes when the job has ended, or after that time.
         """
-        once = _once(idempotency_key, asked)
+        owner = owner_of(request).id
+        once = _once(idempotency_key, asked, owner)
         known = await engine.known(once) if once is not None else None
         if known is not None:
             return record(request, await engine.job(known.id, wait))
@@ -69,10 +71,11 @@ def router(service: Service) -> APIRouter:
             echo=json.dumps(masked(asked.parameters)),
             source=asked.source or "",
             target=asked.target or "",
-            upload=service.uploads.get(upload_id(asked.upload)) if asked.upload else None,
+            upload=own_upload(service, request, upload_id(asked.upload)) if asked.upload else None,
             name=(asked.name or "")[:255],
             folder=asked.folder,
             once=once,
+            owner=owner,
         )
         with engine.arriving():
             row = await submit(service, wanted)
@@ -84,21 +87,24 @@ def router(service: Service) -> APIRouter:
         paths.JOBS.rstrip("/"), summary="List jobs", operation_id="jobs_list", responses=openapi.errors(400, 404)
     )
     async def list_all(request: Request, page: PageNumber = 1) -> Page[JobRecord]:
-        """All jobs, newest first, ten a page."""
-        count, rows = await service.database.page(JobRow, page, PAGE_SIZE)
+        """The token's jobs, all of them for an administrator, newest first, ten a page."""
+        owner = owner_of(request)
+        only = None if owner.everything else owner.id
+        count, rows = await service.database.page(JobRow, page, PAGE_SIZE, only)
         url = service.urls.base(request) + paths.JOBS.rstrip("/")
         return Page(**page_of(count, page, url, rows, lambda row: record(request, row)))
 
     @routes.get(one, summary="One job", operation_id="jobs_read", responses=openapi.errors(400, 404))
     async def read(request: Request, id: Id, wait: Wait = 0) -> JobRecord:  # noqa: A002 - the path's own name
         """The job and how far it is. With `wait` the answer comes when it has ended, or after that time."""
-        return record(request, await engine.job(id, wait))
+        return record(request, await own_job(service, request, id, wait))
 
     @routes.post(
         f"{one}/cancel", summary="Cancel a job", operation_id="jobs_cancel", responses=openapi.errors(400, 404)
     )
     async def cancel(request: Request, id: Id) -> JobRecord:  # noqa: A002
         """End the job, whatever it is doing; one that has ended stays as it is."""
+        await own_job(service, request, id)
         return record(request, await engine.cancel(id))
 
     @routes.delete(
@@ -109,8 +115,9 @@ def router(service: Service) -> APIRouter:
         response_class=Response,
         responses=openapi.errors(400, 404),
     )
-    async def delete(id: Id) -> Response:  # noqa: A002
+    async def delete(request: Request, id: Id) -> Response:  # noqa: A002
         """Cancel the job when it has not ended; remove its record and files."""
+        await own_job(service, request, id)
         await engine.delete(id)
         return Response(status_code=204)
 
@@ -123,7 +130,7 @@ def router(service: Service) -> APIRouter:
     )
     async def events(request: Request, id: Id) -> StreamingResponse:  # noqa: A002
         """Server-sent events: `progress` while it goes, `ended` with the whole record, then the end."""
-        await engine.job(id)
+        await own_job(service, request, id)
         stream = _events(service, request, id)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -143,7 +150,7 @@ def router(service: Service) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=2**63 - 1, description="With `follow`: the bytes there already.")] = 0,
     ) -> Response:
         """The output. Without `follow` it must be whole, and one byte range can be asked for."""
-        row = await engine.job(id)
+        row = await own_job(service, request, id)
         live = engine.living(id)
         if follow and live is not None and row.output is not None:
             name = row.output
@@ -158,12 +165,13 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _once(key: str | None, asked: JobRequest) -> Once | None:
+def _once(key: str | None, asked: JobRequest, owner: str) -> Once | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         raise InputError("Idempotency-Key: use 1 to 200 visible ASCII characters")
-    return Once(key, hashlib.sha256(asked.model_dump_json().encode()).hexdigest())
+    # A line end is in no key: what one client took is free for every other.
+    return Once(f"{owner}\n{key}" if owner else key, hashlib.sha256(asked.model_dump_json().encode()).hexdigest())
 
 
 async def _events(service: Service, request: Request, number: int) -> AsyncIterator[str]:

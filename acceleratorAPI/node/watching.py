@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from acceleratorAPI.errors import NotFoundError
 from acceleratorAPI.node import metrics, openapi
+from acceleratorAPI.node.owners import owner_of
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.status import SpoolCount, status
 from acceleratorAPI.protocol import paths
@@ -33,9 +34,9 @@ def router(service: Service) -> APIRouter:
     spool_count = SpoolCount(service.spool.folder)
 
     @routes.get(paths.NODE, tags=["node"], summary="The node at a glance", responses=openapi.errors())
-    async def node() -> NodeStatus:
+    async def node(request: Request) -> NodeStatus:
         """Slots, queue, jobs, totals since the start, rates of the last minute, disk and processes."""
-        return await status(service, spool_count)
+        return await status(service, spool_count, owner_of(request))
 
     @routes.get(
         paths.METRICS,
@@ -47,7 +48,7 @@ def router(service: Service) -> APIRouter:
     async def scrape(request: Request) -> Response:
         """The same for Prometheus, as text or OpenMetrics."""
         live = Counter((job.row.accelerator, str(job.state)) for job in service.engine.live)
-        now = metrics.Snapshot(service.observer.tally, await status(service, spool_count), live)
+        now = metrics.Snapshot(service.observer.tally, await status(service, spool_count, owner_of(request)), live)
         body, media_type = metrics.exposition(now, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type})
 

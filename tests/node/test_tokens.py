@@ -150,7 +150,7 @@ def test_a_token_revoked_during_an_upload_ends_it(guarded: Any, how: str) -> Non
 def test_a_token_revoked_during_a_download_ends_it(guarded: Any) -> None:
     size = 64 << 20
     record = guarded.ended(guarded.send(guarded.configure("test_copy"), b"x" * size))
-    token, identifier = give(guarded, "read")
+    token, identifier = give(guarded, "admin")
     with socket.create_connection(guarded.address, 60) as connection:
         path = f"/v1.0/process/{record['id']}/datafileresult"
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
@@ -160,6 +160,64 @@ def test_a_token_revoked_during_a_download_ends_it(guarded: Any) -> None:
             received += len(data)
     assert received < size
     assert guarded.request("DELETE", f"/v1.0/process/{record['id']}/").status == 204
+
+
+def test_a_token_sees_what_was_made_with_it_and_nothing_else(guarded: Any) -> None:
+    """Another tenant's jobs and uploads are not there: to read, list, follow, add to, use, cancel or delete."""
+    ours, theirs = (give(guarded, "read", "process")[0] for _ in range(2))
+
+    def as_(token: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        given = {"Authorization": f"Bearer {token}", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        return guarded.request(method, path, body, given, auth=False)
+
+    def begin(token: str, key: str, **asked: Any) -> Any:
+        return as_(token, "POST", "/v2/jobs", json.dumps(asked), Content_Type="application/json", Idempotency_Key=key)
+
+    def upload(token: str, data: bytes, **headers: str) -> str:
+        made = as_(token, "POST", "/v2/files/", data, Upload_Complete="?1", **headers)
+        assert made.status == 201, made.body
+        return str(made.headers["Location"]).removeprefix(guarded.url)
+
+    configuration = guarded.configure("test_copy")["url"]
+    sent = upload(ours, b"ours alone")
+    part = upload(ours, b"a part", Upload_Concat="partial")
+    job = begin(ours, "key", configuration=configuration, upload=upload(ours, b"of the job")).json
+    record = as_(ours, "GET", f"/v2/jobs/{job['id']}?wait=30").json
+    assert record["progress"]["state"] == "succeeded"
+    number = job["id"]
+    attempts = [
+        *(("GET", f"/v2/jobs/{number}{more}") for more in ("", "?wait=1", "/events", "/result", "/result?follow=true")),
+        *(("GET", f"/v1.0/process/{number}{more}") for more in ("", "/", "?wait=1", "/datafileresult")),
+        *(("HEAD", path) for path in (sent, f"/v2/jobs/{number}/result", f"/v1.0/process/{number}/datafileresult")),
+        ("POST", f"/v2/jobs/{number}/cancel"),
+        ("GET", sent),
+        *(("DELETE", path) for path in (sent, f"/v2/jobs/{number}", f"/v1.0/process/{number}/")),
+    ]
+    for method, path in attempts:
+        answer = as_(theirs, method, path)
+        assert answer.status == 404, (method, path)
+        assert b"ours" not in answer.body
+    patch = {"Content_Type": "application/offset+octet-stream", "Upload_Offset": "10", "Tus_Resumable": "1.0.0"}
+    assert as_(theirs, "PATCH", sent, b"x", **patch).status == 404
+    final = {"Upload_Concat": f"final;{part}", "Tus_Resumable": "1.0.0"}
+    assert as_(theirs, "POST", "/v2/files/", **final).status == 404
+    assert begin(theirs, "other", configuration=configuration, upload=sent).status == 404
+    # The same key of another is another key.
+    second = begin(theirs, "key", configuration=configuration, upload=upload(theirs, b"of the job"))
+    assert second.status == 201
+    assert second.json["id"] != number
+    for path in ("/v2/jobs", "/v1.0/process/"):
+        assert [one["id"] for one in as_(theirs, "GET", path).json["results"]] == [second.json["id"]]
+    as_(theirs, "GET", f"/v2/jobs/{second.json['id']}?wait=30")
+    seen = as_(theirs, "GET", "/v2/node").json
+    assert {one["id"] for one in seen["recent"] + seen["live"]} == {second.json["id"]}
+    # An administrator sees both, their own maker still all of theirs.
+    assert {number, second.json["id"]} <= {one["id"] for one in guarded.get("/v2/jobs").json["results"]}
+    assert as_(ours, "GET", sent).body == b"ours alone"
+    assert as_(ours, "GET", f"/v2/jobs/{number}/result").body == b"of the job"
+    for path in (sent, part, f"/v2/jobs/{number}"):
+        assert as_(ours, "DELETE", path).status == 204
+    assert guarded.request("DELETE", f"/v2/jobs/{second.json['id']}").status == 204
 
 
 def test_a_damaged_file_lets_nobody_in_and_the_nodes_own_token_works(nodes: Any) -> None:

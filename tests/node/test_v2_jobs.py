@@ -7,7 +7,6 @@ import http.client
 import json
 import random
 import socket
-import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -250,31 +249,6 @@ def finish(node: Any, url: str, data: bytes) -> None:
         at = int(head.headers["Upload-Offset"])
         if at < len(data):
             add(node, url, at, data[at:])
-
-
-def test_a_database_of_the_version_before_goes_on(nodes: Any) -> None:
-    """Version 1 had no uploads, and jobs without what is needed to begin them again."""
-    first = nodes("--auth", "none")
-    done = first.ended(first.send(first.configure("test_copy"), b"kept"))
-    assert first.end() == 0
-    with sqlite3.connect(first.state / "node.db") as database:
-        for column in ("function_parameters", "masked", "attempts", "source", "target", "folder", "crc32c"):
-            if column == "crc32c":
-                database.execute("DROP INDEX jobs_state")
-            database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        database.execute("DROP TABLE uploads")
-        database.execute("DROP TABLE answers")
-        database.execute("INSERT INTO jobs SELECT 99, configuration, accelerator, created, parameters, 'queued', NULL,"
-                         " NULL, NULL, NULL, NULL, NULL, NULL, 0, 0 FROM jobs LIMIT 1")  # fmt: skip
-        database.execute("PRAGMA user_version = 1")
-    node = nodes("--auth", "none", state=first.state)
-    assert node.get(f"/v1.0/process/{done['id']}/datafileresult").body == b"kept"
-    assert node.get("/v2/jobs/99").json["failure"]["code"] == "worker-crashed"
-    assert node.end() == 0
-    with sqlite3.connect(node.state / "node.db") as database:
-        database.execute("PRAGMA user_version = 1000")
-    process = nodes.spawn("--auth", "none", state=node.state).process
-    assert process.wait(60) == 2, "a newer version's database is refused"
 
 
 def test_old_results_go(nodes: Any) -> None:
