@@ -51,9 +51,9 @@ CREATE TABLE answers (
 ) STRICT;
 """,
     """
-ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
-ALTER TABLE uploads ADD COLUMN owner TEXT NOT NULL DEFAULT '';
-CREATE INDEX jobs_owner ON jobs (owner);
+ALTER TABLE jobs ADD COLUMN client TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN client TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_client ON jobs (client);
 """,
 )
 
@@ -146,10 +146,10 @@ class Database:
         rows = await self._select(ConfigurationRow, "WHERE used = 1 ORDER BY id DESC LIMIT 1", ())
         return rows[0] if rows else None
 
-    async def page(self, kind: type[Row], number: int, size: int, owner: str | None = None) -> tuple[int, list[Row]]:
-        """How many rows there are, and those of page ``number`` (from 1), newest first; all, or one owner's."""
-        whose = "" if owner is None else "WHERE owner = ?"
-        values: tuple[str, ...] = () if owner is None else (owner,)
+    async def page(self, kind: type[Row], number: int, size: int, client: str | None = None) -> tuple[int, list[Row]]:
+        """How many rows there are, and those of page ``number`` (from 1), newest first; all, or one client's."""
+        whose = "" if client is None else "WHERE client = ?"
+        values: tuple[str, ...] = () if client is None else (client,)
         rows = await self._select(
             kind, f"{whose} ORDER BY id DESC LIMIT ? OFFSET ?", (*values, size, (number - 1) * size)
         )

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acceleratorAPI.errors import AcceleratorError, AuthenticationError, PermissionDeniedError
-from acceleratorAPI.node.owners import ANYBODY, Owner, set_owner
+from acceleratorAPI.node.clients import ANYBODY, Client, set_client
 from acceleratorAPI.node.problems import problem_of
 from acceleratorAPI.node.scopes import OPEN, need_of
 from acceleratorAPI.node.settings import is_loopback
@@ -44,11 +44,11 @@ class Guard:
             need = need_of(scope["method"], scope["path"])
             if self._tokens is None:
                 self._check_local(headers)
-                set_owner(scope, ANYBODY)
+                set_client(scope, ANYBODY)
             elif need != OPEN:
                 grant = self._tokens.grant(_token(headers.get("authorization", "")))
                 grant.check(need)
-                set_owner(scope, Owner(grant.id, everything="admin" in grant.scopes))
+                set_client(scope, Client(grant.id, everything="admin" in grant.scopes))
                 receive, send = _watched(self._tokens, grant, receive, send)
         except AcceleratorError as error:
             await problem_of(error)(scope, receive, send)

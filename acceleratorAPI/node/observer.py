@@ -23,7 +23,7 @@ class Observer:
     Attributes:
         tally: the numbers so far.
         tracing: spans, ``None`` without a place to send them.
-        recent: the jobs that ended last, each with its owner, the newest first.
+        recent: the jobs that ended last, each with its client, the newest first.
     """
 
     def __init__(self, tracing: Tracing | None = None) -> None:
@@ -68,6 +68,6 @@ class Observer:
             elapsed_s=call.worked_s,
             errorcode=row.errorcode,
         )
-        self.recent.appendleft((row.owner, shown))
+        self.recent.appendleft((row.client, shown))
         if self.tracing is not None:
             self.tracing.job_ended(row, call, kernel_s)

@@ -67,7 +67,7 @@ class JobRow:
         output: spool name; the file exists once the job has succeeded.
         crc32c: of the output in the spool.
         result: ``app`` as JSON text.
-        owner: id of the token it was sent with; empty on a node that asks for none.
+        client: id of the token it was sent with; empty on a node that asks for none.
     """
 
     configuration: int
@@ -91,7 +91,7 @@ class JobRow:
     crc32c: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0
-    owner: str = ""
+    client: str = ""
     id: int = 0
 
 
@@ -109,7 +109,7 @@ class UploadRow:
         complete: nothing is missing.
         partial: a part of another upload.
         metadata: the client's, as it came.
-        owner: as of a job.
+        client: as of a job.
     """
 
     id: str
@@ -122,4 +122,4 @@ class UploadRow:
     complete: bool = False
     partial: bool = False
     metadata: str = ""
-    owner: str = ""
+    client: str = ""

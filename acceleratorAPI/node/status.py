@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 
+from acceleratorAPI.node.clients import Client
 from acceleratorAPI.node.commands import Configure
 from acceleratorAPI.node.engine import LiveJob
-from acceleratorAPI.node.owners import Owner
 from acceleratorAPI.node.pool import Call, Slot
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings, is_loopback
@@ -56,7 +56,7 @@ class SpoolCount:
         return self._last.model_copy(update={"free_bytes": disk.f_bavail * disk.f_frsize})
 
 
-async def status(service: Service, spool_count: SpoolCount, owner: Owner) -> NodeStatus:
+async def status(service: Service, spool_count: SpoolCount, client: Client) -> NodeStatus:
     """How the node of ``service`` is now; jobs are named to those who may see them."""
     engine, pool, tally = service.engine, service.pool, service.observer.tally
     processes = {"node": os.getpid(), **{f"worker-{slot.number}": slot.pid for slot in pool.slots if slot.pid}}
@@ -65,7 +65,7 @@ async def status(service: Service, spool_count: SpoolCount, owner: Owner) -> Nod
         service.spool.threads, lambda: (spool_count.read(), _processes(processes))
     )
     live = engine.live
-    mine = [job for job in live if owner.sees(job.row.owner)]
+    mine = [job for job in live if client.sees(job.row.client)]
     by_call = {job.call: job for job in mine}
     counts = dict.fromkeys(JobCounts.model_fields, 0)
     for (_, state), count in tally.jobs.items():
@@ -84,7 +84,7 @@ async def status(service: Service, spool_count: SpoolCount, owner: Owner) -> Nod
         jobs=JobCounts(**counts),
         uploads_open=tally.uploads,
         live=[_job(job) for job in mine[:_SHOWN_JOBS]],
-        recent=[shown for whose, shown in service.observer.recent if owner.sees(whose)],
+        recent=[shown for whose, shown in service.observer.recent if client.sees(whose)],
         totals=Totals(
             bytes_in=tally.bytes_in,
             bytes_out=tally.bytes_out,

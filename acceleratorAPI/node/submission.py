@@ -39,7 +39,7 @@ class Wanted:
         name: the user's name of the input.
         folder: the input is a folder's tar.
         once: makes a repeated request find the first one's job.
-        owner: id of the client's token.
+        client: id of the token.
     """
 
     configuration: str = ""
@@ -54,7 +54,7 @@ class Wanted:
     name: str = ""
     folder: bool = False
     once: Once | None = None
-    owner: str = ""
+    client: str = ""
 
 
 async def submit(service: Service, wanted: Wanted) -> JobRow:
@@ -97,7 +97,7 @@ async def submit(service: Service, wanted: Wanted) -> JobRow:
         input_name=source.path if source is not None else wanted.name or None,
         input_bytes=_size(wanted, source),
         output=service.spool.new_name() if target is None and card.output != "none" else None,
-        owner=wanted.owner,
+        client=wanted.client,
     )
     courier = service.couriers.courier(ends)
     return await engine.submit(row, wanted.parameters, wanted.upload, wanted.once, courier)

@@ -97,14 +97,16 @@ class Uploads:
             path.touch(0o600)
             return row.offset == 0
 
-    async def create(self, length: int | None, metadata: str = "", *, partial: bool = False, owner: str = "") -> Upload:
+    async def create(
+        self, length: int | None, metadata: str = "", *, partial: bool = False, client: str = ""
+    ) -> Upload:
         """A new, empty upload; it is on the disk once something was appended, be it nothing.
 
         Args:
             length: of the whole in bytes, when it is known; the space is reserved.
             metadata: the client's, kept as it came.
             partial: one of several to be put together by ``concatenate``.
-            owner: id of the client's token.
+            client: id of the token.
 
         Raises:
             DiskFullError: it does not fit.
@@ -117,7 +119,7 @@ class Uploads:
             length=length,
             metadata=metadata,
             partial=partial,
-            owner=owner,
+            client=client,
         )
         await asyncio.get_running_loop().run_in_executor(self._spool.threads, self._spool.reserve, row.id, length or 0)
         self._uploads[row.id] = upload = Upload(row)
@@ -255,7 +257,7 @@ class Uploads:
         await self._save(upload)
         upload.change.notify()
 
-    async def concatenate(self, parts: Sequence[Upload], metadata: str, owner: str) -> Upload:
+    async def concatenate(self, parts: Sequence[Upload], metadata: str, client: str) -> Upload:
         """A new upload of all ``parts`` one after the other; the parts go.
 
         Raises:
@@ -265,7 +267,7 @@ class Uploads:
         for part in parts:
             if not part.row.complete:
                 raise StateError(f"part {part.row.id} is not complete: finish it first")
-        whole = await self.create(sum(part.row.offset for part in parts), metadata, owner=owner)
+        whole = await self.create(sum(part.row.offset for part in parts), metadata, client=client)
         writer = self._spool.writer(whole.row.id, at=0)
         try:
             for part in parts:

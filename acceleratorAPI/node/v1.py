@@ -13,9 +13,9 @@ from acceleratorAPI.errors import InputError, NotFoundError
 from acceleratorAPI.functions import registry
 from acceleratorAPI.node import asked, openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, configuration_record, page_of, process_record
+from acceleratorAPI.node.clients import client_of, own_job
 from acceleratorAPI.node.download import Download
 from acceleratorAPI.node.forms import Form, read_form
-from acceleratorAPI.node.owners import own_job, owner_of
 from acceleratorAPI.node.problems import problem
 from acceleratorAPI.node.redact import masked
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, now
@@ -164,7 +164,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         """Queue a job and answer at once. Then read its record until `processed` is true."""
         with engine.arriving():
             async with read_form(request, service.spool) as form:
-                row = await _process(service, form, owner_of(request).id)
+                row = await _process(service, form, client_of(request).id)
         return process_record(row, engine.progress(row), service.urls.base(request))
 
     @both(
@@ -180,8 +180,8 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
     async def list_all(request: Request, page: PageNumber = 1) -> Any:
         """The token's jobs, all of them for an administrator, newest first, ten a page."""
         base = service.urls.base(request)
-        owner = owner_of(request)
-        only = None if owner.everything else owner.id
+        client = client_of(request)
+        only = None if client.everything else client.id
         count, rows = await service.database.page(JobRow, page, PAGE_SIZE, only)
         return page_of(
             count, page, base + paths.PROCESS, rows, lambda row: process_record(row, engine.progress(row), base)
@@ -242,7 +242,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         routes.add_api_route(path, datafileresult, methods=["HEAD"], include_in_schema=False, response_class=Response)
 
 
-async def _process(service: Service, form: Form, owner: str) -> JobRow:
+async def _process(service: Service, form: Form, client: str) -> JobRow:
     fields = form.fields
     request = asked.parse(fields.get("parameters"))
     wanted = Wanted(
@@ -256,7 +256,7 @@ async def _process(service: Service, form: Form, owner: str) -> JobRow:
         spooled_bytes=form.size_bytes,
         name=form.filename or "",
         folder=_flag("folder", fields.get("folder", "")),
-        owner=owner,
+        client=client,
     )
     row = await submit(service, wanted)
     form.keep()

@@ -25,8 +25,8 @@ from starlette.responses import Response
 from acceleratorAPI.errors import InputError, IntegrityError, OffsetError
 from acceleratorAPI.node import openapi
 from acceleratorAPI.node.bodies import chunks
+from acceleratorAPI.node.clients import client_of, own_upload
 from acceleratorAPI.node.download import Download, crc32c_field
-from acceleratorAPI.node.owners import own_upload, owner_of
 from acceleratorAPI.node.problems import RequestError, problem
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.uploads import Upload
@@ -130,13 +130,13 @@ class _Routes:
             parts = [own_upload(self._service, request, upload_id(part)) for part in concat[6:].split()]
             if not parts or len({part.row.id for part in parts}) < len(parts):
                 raise InputError("Upload-Concat: name each part once, at least one")
-            upload = await self._uploads.concatenate(parts, metadata, owner_of(request).id)
+            upload = await self._uploads.concatenate(parts, metadata, client_of(request).id)
             return self._created(request, upload, tus)
         if concat not in ("", "partial"):
             raise InputError(f"Upload-Concat = {concat[:100]!r}: use partial or final;URL URL ...")
         length, last = _announced(headers, tus)
-        owner = owner_of(request).id
-        upload = await self._uploads.create(length, metadata, partial=concat == "partial", owner=owner)
+        client = client_of(request).id
+        upload = await self._uploads.create(length, metadata, partial=concat == "partial", client=client)
         try:
             await self._append(request, upload, 0, last)
         except BaseException:

@@ -15,9 +15,9 @@ from starlette.responses import Response, StreamingResponse
 from acceleratorAPI.errors import InputError, NotFoundError
 from acceleratorAPI.node import openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, job_record, page_of
+from acceleratorAPI.node.clients import client_of, own_job, own_upload
 from acceleratorAPI.node.download import Download, Follow
 from acceleratorAPI.node.engine import Once
-from acceleratorAPI.node.owners import own_job, own_upload, owner_of
 from acceleratorAPI.node.redact import masked
 from acceleratorAPI.node.rows import JobRow
 from acceleratorAPI.node.service import Service
@@ -60,8 +60,8 @@ def router(service: Service) -> APIRouter:
         With `Idempotency-Key`, sending the request again (after a cut, say) answers the same job and begins none.
         With `wait`, the answer comes when the job has ended, or after that time.
         """
-        owner = owner_of(request).id
-        once = _once(idempotency_key, asked, owner)
+        client = client_of(request).id
+        once = _once(idempotency_key, asked, client)
         known = await engine.known(once) if once is not None else None
         if known is not None:
             return record(request, await engine.job(known.id, wait))
@@ -75,7 +75,7 @@ def router(service: Service) -> APIRouter:
             name=(asked.name or "")[:255],
             folder=asked.folder,
             once=once,
-            owner=owner,
+            client=client,
         )
         with engine.arriving():
             row = await submit(service, wanted)
@@ -88,8 +88,8 @@ def router(service: Service) -> APIRouter:
     )
     async def list_all(request: Request, page: PageNumber = 1) -> Page[JobRecord]:
         """The token's jobs, all of them for an administrator, newest first, ten a page."""
-        owner = owner_of(request)
-        only = None if owner.everything else owner.id
+        client = client_of(request)
+        only = None if client.everything else client.id
         count, rows = await service.database.page(JobRow, page, PAGE_SIZE, only)
         url = service.urls.base(request) + paths.JOBS.rstrip("/")
         return Page(**page_of(count, page, url, rows, lambda row: record(request, row)))
@@ -165,13 +165,13 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _once(key: str | None, asked: JobRequest, owner: str) -> Once | None:
+def _once(key: str | None, asked: JobRequest, client: str) -> Once | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         raise InputError("Idempotency-Key: use 1 to 200 visible ASCII characters")
     # A line end is in no key: what one client took is free for every other.
-    return Once(f"{owner}\n{key}" if owner else key, hashlib.sha256(asked.model_dump_json().encode()).hexdigest())
+    return Once(f"{client}\n{key}" if client else key, hashlib.sha256(asked.model_dump_json().encode()).hexdigest())
 
 
 async def _events(service: Service, request: Request, number: int) -> AsyncIterator[str]:

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from acceleratorAPI.errors import NotFoundError
 from acceleratorAPI.node import metrics, openapi
-from acceleratorAPI.node.owners import owner_of
+from acceleratorAPI.node.clients import client_of
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.status import SpoolCount, status
 from acceleratorAPI.protocol import paths
@@ -36,7 +36,7 @@ def router(service: Service) -> APIRouter:
     @routes.get(paths.NODE, tags=["node"], summary="The node at a glance", responses=openapi.errors())
     async def node(request: Request) -> NodeStatus:
         """Slots, queue, jobs, totals since the start, rates of the last minute, disk and processes."""
-        return await status(service, spool_count, owner_of(request))
+        return await status(service, spool_count, client_of(request))
 
     @routes.get(
         paths.METRICS,
@@ -48,7 +48,7 @@ def router(service: Service) -> APIRouter:
     async def scrape(request: Request) -> Response:
         """The same for Prometheus, as text or OpenMetrics."""
         live = Counter((job.row.accelerator, str(job.state)) for job in service.engine.live)
-        now = metrics.Snapshot(service.observer.tally, await status(service, spool_count, owner_of(request)), live)
+        now = metrics.Snapshot(service.observer.tally, await status(service, spool_count, client_of(request)), live)
         body, media_type = metrics.exposition(now, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type})
 

@@ -1,4 +1,4 @@
-"""Whose jobs and uploads a request may see: those made with its own token, or all of them."""
+"""Whose jobs and uploads a request may see: those its own token made, or all of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from acceleratorAPI.node.service import Service
     from acceleratorAPI.node.uploads import Upload
 
-_KEY = "acceleratorAPI.owner"
+_KEY = "acceleratorAPI.client"
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Client:
     """Who sends a request.
 
     Attributes:
@@ -30,24 +30,24 @@ class Owner:
     id: str
     everything: bool
 
-    def sees(self, owner: str) -> bool:
-        """Whether what ``owner`` made is there for this one."""
-        return self.everything or owner == self.id
+    def sees(self, client: str) -> bool:
+        """Whether what ``client`` made is there for this one."""
+        return self.everything or client == self.id
 
 
 # A node without tokens listens to its own machine alone.
-ANYBODY = Owner("", everything=True)
+ANYBODY = Client("", everything=True)
 
 
-def set_owner(scope: Scope, owner: Owner) -> None:
+def set_client(scope: Scope, client: Client) -> None:
     """Write down who sends the request."""
-    scope[_KEY] = owner
+    scope[_KEY] = client
 
 
-def owner_of(request: HTTPConnection) -> Owner:
+def client_of(request: HTTPConnection) -> Client:
     """Who sends the request, as the guard found."""
-    owner: Owner = request.scope[_KEY]
-    return owner
+    client: Client = request.scope[_KEY]
+    return client
 
 
 async def own_job(service: Service, request: HTTPConnection, number: int, wait_s: float = 0) -> JobRow:
@@ -57,7 +57,7 @@ async def own_job(service: Service, request: HTTPConnection, number: int, wait_s
         NotFoundError: no such job, or another's: which of the two is nobody's business.
     """
     row = await service.engine.job(number)
-    if not owner_of(request).sees(row.owner):
+    if not client_of(request).sees(row.client):
         raise NotFoundError(f"there is no job {number} on this node")
     return await service.engine.job(number, wait_s) if wait_s else row
 
@@ -69,6 +69,6 @@ def own_upload(service: Service, request: HTTPConnection, identifier: str) -> Up
         NotFoundError: there is none, no more, or it is another's.
     """
     upload = service.uploads.get(identifier)
-    if not owner_of(request).sees(upload.row.owner):
+    if not client_of(request).sees(upload.row.client):
         raise NotFoundError(f"there is no upload {identifier[:64]!r} on this node (any more)")
     return upload
