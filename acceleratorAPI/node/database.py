@@ -52,6 +52,8 @@ CREATE TABLE answers (
 """,
     """
 ALTER TABLE jobs ADD COLUMN client TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN input_crc32c INTEGER;
+ALTER TABLE jobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';
 ALTER TABLE uploads ADD COLUMN client TEXT NOT NULL DEFAULT '';
 CREATE INDEX jobs_client ON jobs (client);
 """,

@@ -36,12 +36,13 @@ from acceleratorAPI.node.rows import ConfigurationRow, JobRow, iso, now
 from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
-from acceleratorAPI.node.uploads import Upload, Uploads
+from acceleratorAPI.node.uploads import Upload, Uploads, boot_id
 from acceleratorAPI.protocol.records import App, JobState, Progress
 
 log = logging.getLogger(__name__)
 
 RESTARTED = "the node was restarted before this job ended; send it again"
+INPUT_LOST = "its input did not survive the end of the node's machine; send the job again"
 MAX_ATTEMPTS = 3
 KEYS_KEPT_S = 24 * 3600.0
 LONG_BYTES = 64 << 20
@@ -119,7 +120,7 @@ class Engine:
         self._observer = observer
         self._settings = settings
         self._live: dict[int, LiveJob] = {}
-        self._unwritten: dict[int, JobRow] = {}
+        self._unwritten: dict[int, tuple[JobRow, str | None]] = {}
         self._generation = 0
         self._commands: dict[int, Configure] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,9 +168,9 @@ class Engine:
         """A job that an earlier run of this node had not ended."""
         row.attempts += 1
         upload = self._uploads.find(row.input) if row.input else None
-        there = row.input is None or upload is not None or self._spool.path(row.input).exists()
-        if row.masked or not there or row.configuration not in self._commands or row.attempts > MAX_ATTEMPTS:
-            self._fail(row, WorkerCrashedError(RESTARTED))
+        lost = upload is None and not await self._input_is_whole(row)
+        if row.masked or lost or row.configuration not in self._commands or row.attempts > MAX_ATTEMPTS:
+            self._fail(row, WorkerCrashedError(RESTARTED if not lost else INPUT_LOST))
             if upload is not None:
                 await self._uploads.remove(upload)
             self._spool.remove(row.input)
@@ -179,6 +180,14 @@ class Engine:
         await self._database.update(row)
         log.info("job %d: begins again, attempt %d", row.id, row.attempts)
         self._queue(row, json.loads(row.function_parameters), upload)
+
+    async def _input_is_whole(self, row: JobRow) -> bool:
+        """Whether what came with the job's request is there as it came; it was not flushed to the disk."""
+        if row.input is None:
+            return True
+        if row.input_crc32c is None or row.boot == boot_id():
+            return self._spool.path(row.input).exists()
+        return await self._spool.holds(row.input, row.input_bytes or 0, row.input_crc32c)
 
     @contextlib.contextmanager
     def arriving(self) -> Iterator[None]:
@@ -436,21 +445,28 @@ class Engine:
             return
         if job.upload is not None:
             await self._uploads.forget(job.upload)
-        self._spool.remove(row.input)
-        row.input = None
+        sent, row.input = row.input, None
         job.failed = row.state != "succeeded"
         self._progress(job, row.bytes_in, row.bytes_out)
         self._observer.job_ended(row, job.call, answer)
-        try:
-            await self._database.update(row, without_upload=job.upload.row.id if job.upload is not None else None)
-        except Exception:
-            # Its row still says "queued": it begins again at the next start. Until then it is known as it ended.
-            log.exception("job %d: its end could not be written", row.id)
-            self._unwritten[row.id] = row
+        await self._write_end(row, sent)
         self._live.pop(row.id, None)
         job.ended.set()
         job.change.notify()
         log.info("job %d: %s %s", row.id, row.accelerator, row.errorcode or row.state)
+
+    async def _write_end(self, row: JobRow, sent: str | None) -> None:
+        """The row of a job that has ended, then what was ``sent`` for it may go."""
+        try:
+            await self._database.update(row, without_upload=sent)
+        except Exception:
+            # Its row still says "queued", and its input is there: it begins again at the next start, if this is not
+            # written before. Until then it is known as it ended.
+            log.exception("job %d: its end could not be written", row.id)
+            self._unwritten[row.id] = row, sent
+        else:
+            self._unwritten.pop(row.id, None)
+            self._spool.remove(sent)
 
     async def _carried(self, job: LiveJob, courier: Courier) -> dict[str, Any]:
         """The answer to a job with URLs: its input is fetched before it, its output delivered after it."""
@@ -503,7 +519,9 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(live.ended.wait(), wait_s)
         live = self._live.get(number)
-        row = live.row if live is not None else self._unwritten.get(number) or await self._database.get(JobRow, number)
+        if live is not None:
+            return live.row
+        row = self._unwritten[number][0] if number in self._unwritten else await self._database.get(JobRow, number)
         if row is None:
             raise NotFoundError(f"there is no job {number} on this node")
         return row
@@ -541,7 +559,10 @@ class Engine:
             NotFoundError: no such job.
         """
         row = await self.cancel(number)
+        if number in self._unwritten:
+            await self._write_end(*self._unwritten[number])
         await self._database.delete_job(number)
+        self._unwritten.pop(number, None)
         self._spool.remove(row.input, row.output)
         log.info("job %d: deleted", number)
 
@@ -580,6 +601,8 @@ class Engine:
     async def expire(self) -> None:
         """Remove what nobody came for: old results, and uploads that nothing was added to."""
         await self._uploads.expire({job.upload.row.id for job in self._live.values() if job.upload is not None})
+        for row, sent in list(self._unwritten.values()):
+            await self._write_end(row, sent)
         oldest = datetime.now(UTC) - timedelta(seconds=self._settings.keep_results_s)
         for row in await self._database.ended_before(iso(oldest)):
             self._spool.remove(row.output)

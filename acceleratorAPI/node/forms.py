@@ -32,12 +32,14 @@ class Form:
         spooled: spool name of the file, ``None`` when there is none.
         filename: what the client calls it.
         size_bytes: of the file.
+        crc32c: of the file.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
     spooled: str | None = None
     filename: str | None = None
     size_bytes: int = 0
+    crc32c: int = 0
 
     def keep(self) -> str | None:
         """The spool name; the file now belongs to the caller."""
@@ -151,7 +153,7 @@ class _Multipart:
     async def _end(self) -> None:
         if self._writer is not None:
             await self._writer.close()
-            self._form.size_bytes = self._writer.size_bytes
+            self._form.size_bytes, self._form.crc32c = self._writer.size_bytes, self._writer.crc32c
             self._writer = None
         elif self._part.name in FIELDS:
             try:

@@ -64,6 +64,8 @@ class JobRow:
         input: spool name.
         input_name: the client's name of the file, or the path read in place.
         input_bytes: size of the input, ``None`` when it is not known or there is none.
+        input_crc32c: of an input that came with its request and is not flushed; ``None`` when it need not be checked.
+        boot: the machine's run in which it came.
         output: spool name; the file exists once the job has succeeded.
         crc32c: of the output in the spool.
         result: ``app`` as JSON text.
@@ -87,6 +89,8 @@ class JobRow:
     input: str | None = None
     input_name: str | None = None
     input_bytes: int | None = None
+    input_crc32c: int | None = None
+    boot: str = ""
     output: str | None = None
     crc32c: int | None = None
     bytes_in: int = 0

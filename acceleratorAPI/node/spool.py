@@ -42,6 +42,42 @@ class Spool:
         """Where the output ``name`` is while it is written."""
         return self.folder / f"{name}{GROWING}"
 
+    async def flush(self, name: str) -> None:
+        """Put the file ``name`` on the disk, with its name.
+
+        Raises:
+            DiskFullError: it does not fit after all.
+        """
+
+        def work() -> None:
+            try:
+                for path, flags in ((self.path(name), os.O_RDONLY), (self.folder, os.O_RDONLY | os.O_DIRECTORY)):
+                    descriptor = os.open(path, flags | os.O_CLOEXEC)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            except OSError as error:
+                raise disk_error("store the file", error) from error
+
+        await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    async def holds(self, name: str, size_bytes: int, crc32c: int) -> bool:
+        """Whether the file ``name`` begins with so many bytes of that CRC32C: a power failure may have taken some."""
+
+        def work() -> bool:
+            found, left = 0, size_bytes
+            with self.path(name).open("rb", buffering=0) as file:
+                while left and (data := file.read(min(BUFFER_BYTES, left))):
+                    found = crc32c_of(data, found)
+                    left -= len(data)
+            return left == 0 and found == crc32c
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+        except FileNotFoundError:
+            return False
+
     def remove(self, *names: str | None) -> None:
         """Remove these files, as far as they exist."""
         for name in names:

@@ -16,7 +16,7 @@ from acceleratorAPI.node.places import SourcePlace, source_place, target_place
 from acceleratorAPI.node.redact import masked, scrubbed
 from acceleratorAPI.node.rows import JobRow, now
 from acceleratorAPI.node.service import Service
-from acceleratorAPI.node.uploads import Upload
+from acceleratorAPI.node.uploads import Upload, boot_id
 from acceleratorAPI.node.urls import configuration_id
 from acceleratorAPI.protocol.cards import Card
 from acceleratorAPI.remote.names import is_url, shown
@@ -35,6 +35,7 @@ class Wanted:
         target: path or URL of an output on the node's machine.
         spooled: spool name of an input that came with the request.
         spooled_bytes: its size.
+        spooled_crc32c: its CRC32C.
         upload: an input that comes, or came, by itself.
         name: the user's name of the input.
         folder: the input is a folder's tar.
@@ -50,6 +51,7 @@ class Wanted:
     target: str = ""
     spooled: str | None = None
     spooled_bytes: int = 0
+    spooled_crc32c: int = 0
     upload: Upload | None = None
     name: str = ""
     folder: bool = False
@@ -96,6 +98,8 @@ async def submit(service: Service, wanted: Wanted) -> JobRow:
         input=sent,
         input_name=source.path if source is not None else wanted.name or None,
         input_bytes=_size(wanted, source),
+        input_crc32c=wanted.spooled_crc32c if wanted.spooled is not None else None,
+        boot=boot_id(),
         output=service.spool.new_name() if target is None and card.output != "none" else None,
         client=wanted.client,
     )

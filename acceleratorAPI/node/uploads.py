@@ -14,8 +14,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from crc32c import crc32c
-
 from acceleratorAPI.errors import AcceleratorError, InputError, NotFoundError, OffsetError, StateError
 from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.database import Database
@@ -71,31 +69,22 @@ class Uploads:
 
     async def restore(self) -> set[str]:
         """Take up what the database holds, cut to what is sure; the spool names in use."""
-        loop = asyncio.get_running_loop()
         for row in await self._database.uploads():
-            sure = await loop.run_in_executor(self._spool.threads, self._sure, row)
-            if not sure:
+            if not await self._sure(row):
                 log.warning("upload %s: its file lost bytes that were there before; it begins again", row.id)
                 row.offset, row.crc32c, row.complete = 0, 0, False
                 await self._database.save_upload(row)
             self._uploads[row.id] = Upload(row)
         return set(self._uploads)
 
-    def _sure(self, row: UploadRow) -> bool:
+    async def _sure(self, row: UploadRow) -> bool:
         """Whether the file still holds what the row says: a power failure may have taken unflushed bytes."""
         path = self._spool.path(row.id)
-        try:
-            if row.boot == boot_id() or row.offset == 0:
-                return path.stat().st_size >= row.offset
-            crc, left = 0, row.offset
-            with path.open("rb", buffering=0) as file:
-                while left and (data := file.read(min(BUFFER_BYTES, left))):
-                    crc = crc32c(data, crc)
-                    left -= len(data)
-            return left == 0 and crc == row.crc32c
-        except FileNotFoundError:
+        if not path.exists():
             path.touch(0o600)
-            return row.offset == 0
+        if row.boot == boot_id() or row.offset == 0:
+            return path.stat().st_size >= row.offset
+        return await self._spool.holds(row.id, row.offset, row.crc32c)
 
     async def create(
         self, length: int | None, metadata: str = "", *, partial: bool = False, client: str = ""
@@ -295,9 +284,10 @@ class Uploads:
         """Remove it, ending whatever still adds to it. Whoever follows it sees ``removed``."""
         await self.forget(upload)
         await self._database.delete_upload(upload.row.id)
+        self._spool.remove(upload.row.id)
 
     async def forget(self, upload: Upload) -> None:
-        """As ``remove``, but for the row, which the caller removes."""
+        """As ``remove``, but for the row and then the file, which the caller removes."""
         upload.removed = True
         upload.change.notify()
         self._uploads.pop(upload.row.id, None)
@@ -305,7 +295,6 @@ class Uploads:
         if upload.holder is not None and not upload.row.complete:
             with contextlib.suppress(AcceleratorError):
                 await self.settle(upload)
-        self._spool.remove(upload.row.id)
 
     async def expire(self, in_use: set[str]) -> None:
         """Remove what nothing was added to for too long. A job of ``in_use`` that waits for the rest then fails."""

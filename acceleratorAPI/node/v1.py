@@ -127,6 +127,9 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
     kind = registry.load(name)
     check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
     check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
+    if form.spooled is not None:
+        # Every later job depends on it.
+        await service.spool.flush(form.spooled)
     stored = masked(request.parameters)
     row = ConfigurationRow(
         accelerator=name,
@@ -254,6 +257,7 @@ async def _process(service: Service, form: Form, client: str) -> JobRow:
         target=fields.get("target", ""),
         spooled=form.spooled,
         spooled_bytes=form.size_bytes,
+        spooled_crc32c=form.crc32c,
         name=form.filename or "",
         folder=_flag("folder", fields.get("folder", "")),
         client=client,

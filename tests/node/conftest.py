@@ -165,19 +165,19 @@ class Nodes:
     """Starts nodes and ends them all."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.command = [sys.executable, "-m", "acceleratorAPI.node"]
         self._started: list[Node] = []
         self.environment: dict[str, str] = {}
 
     def spawn(self, *options: str, state: Path | None = None, auth: bool = True) -> Node:
         number = len(self._started)
-        state = state or self._folder / f"state{number}"
-        log_path = self._folder / f"log{number}"
+        state = state or self.folder / f"state{number}"
+        log_path = self.folder / f"log{number}"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [*self.command, "--port", "0", "--state", str(state), *options],
-                env={**environment(), "HOME": str(self._folder), **self.environment},
+                env={**environment(), "HOME": str(self.folder), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import random
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -199,56 +197,6 @@ def test_short_jobs_pass_long_ones(nodes: Any) -> None:
     assert short.json["progress"]["state"] == "succeeded"
     states = [node.get(f"/v2/jobs/{job['id']}").json["progress"]["state"] for job in long]
     assert states == ["running", "queued", "queued"]
-
-
-def test_kill_the_node_at_any_moment(nodes: Any) -> None:
-    """Uploading, queued, running, finishing: after each kill every job ends as asked, from what was there."""
-    data = random.Random(9).randbytes(3_000_000)
-    chooser = random.Random(11)
-    state, jobs, uploads = None, [], []
-    for _ in range(6):
-        node = nodes("--auth", "none", "--slots", "2", "--accelerator", "test_copy", state=state)
-        state = node.state
-        if not jobs:
-            configuration = node.configure("test_copy")["url"].removeprefix(node.url)
-        for _ in range(3):
-            url = created(node, len(data), data[:1_000_000]).removeprefix(node.url)
-            job = begin(node, configuration=configuration, upload=url).json
-            jobs.append(job["id"])
-            uploads.append(url)
-        for url in uploads:
-            finish_later(node, url, data)
-        time.sleep(chooser.uniform(0, 0.5))
-        node.process.kill()
-        node.process.wait()
-    node = nodes("--auth", "none", "--slots", "2", state=state)
-    for url in uploads:
-        finish(node, url, data)
-    for number in jobs:
-        record = ended(node, {"id": number})
-        if record["progress"]["state"] == "succeeded":
-            assert node.get(record["result"]["url"].removeprefix(node.url)).body == data
-        else:
-            # Begun three times and killed each time.
-            assert record["attempts"] > 3, record
-    assert not [name for name in node.spool() if name.endswith(".partial")]
-    assert len(node.spool()) == sum(node.get(f"/v2/jobs/{number}").json["result"] is not None for number in jobs)
-
-
-def finish_later(node: Any, url: str, data: bytes) -> None:
-    def work() -> None:
-        with contextlib.suppress(OSError, http.client.HTTPException):  # the node is killed
-            finish(node, url, data)
-
-    threading.Thread(target=work, daemon=True).start()
-
-
-def finish(node: Any, url: str, data: bytes) -> None:
-    head = node.request("HEAD", url, headers=TUS)
-    if head.status == 200:
-        at = int(head.headers["Upload-Offset"])
-        if at < len(data):
-            add(node, url, at, data[at:])
 
 
 def test_old_results_go(nodes: Any) -> None:
