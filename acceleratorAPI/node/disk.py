@@ -8,6 +8,9 @@ import stat
 
 from acceleratorAPI.errors import AcceleratorError, DiskFullError, FileAccessError
 
+# The database's: it must be able to note that everything else did not fit.
+LAST_BYTES = 16 << 20
+
 
 def disk_error(action: str, error: OSError) -> AcceleratorError:
     """An ``OSError`` of a write; a full disk, quota or size limit is ``DiskFullError``."""
@@ -15,6 +18,17 @@ def disk_error(action: str, error: OSError) -> AcceleratorError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFullError(f"cannot {action}: {reason}; free some disk space on the node, then try again")
     return FileAccessError(f"cannot {action}: {reason}")
+
+
+def keep_last_bytes(descriptor: int) -> None:
+    """Be as a full disk to a file that grows when only ``LAST_BYTES`` are left (of a small disk, a fiftieth).
+
+    Raises:
+        OSError: ``ENOSPC``.
+    """
+    system = os.fstatvfs(descriptor)
+    if system.f_bavail * system.f_frsize < min(LAST_BYTES, system.f_blocks * system.f_frsize // 50):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def refuse_if_too_large(descriptor: int, size_bytes: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from acceleratorAPI.errors import (
     AcceleratorError,
+    DiskFullError,
     FunctionFailedError,
     InputError,
     JobCancelledError,
@@ -561,7 +562,12 @@ class Engine:
         row = await self.cancel(number)
         if number in self._unwritten:
             await self._write_end(*self._unwritten[number])
-        await self._database.delete_job(number)
+        try:
+            await self._database.delete_job(number)
+        except DiskFullError:
+            # The room for this change comes from the files.
+            self._spool.remove(row.input, row.output)
+            await self._database.delete_job(number)
         self._unwritten.pop(number, None)
         self._spool.remove(row.input, row.output)
         log.info("job %d: deleted", number)

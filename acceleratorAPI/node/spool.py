@@ -13,7 +13,7 @@ from pathlib import Path
 from crc32c import crc32c as crc32c_of
 
 from acceleratorAPI.errors import DiskFullError
-from acceleratorAPI.node.disk import disk_error
+from acceleratorAPI.node.disk import disk_error, keep_last_bytes
 from acceleratorAPI.node.streams import GROWING
 
 BUFFER_BYTES = 1 << 20
@@ -211,6 +211,7 @@ class SpoolWriter:
         crc32c = crc32c_of(data, self.crc32c)
         size = len(data)
         try:
+            keep_last_bytes(self._descriptor)
             while data:
                 written = os.pwrite(self._descriptor, data, self.end + size - len(data))
                 data = data[written:]

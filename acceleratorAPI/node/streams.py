@@ -19,7 +19,7 @@ from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions.inputs import SourceInfo
 from acceleratorAPI.native.folder import FolderReader, TarReader
 from acceleratorAPI.node.commands import Input, InputNews
-from acceleratorAPI.node.disk import disk_error, refuse_if_too_large
+from acceleratorAPI.node.disk import disk_error, keep_last_bytes, refuse_if_too_large
 
 # What the file of an output in the spool is named while it grows: its name with this.
 GROWING = ".partial"
@@ -172,6 +172,8 @@ class CountedTarget:
                 f"{self._progress.bytes_in} bytes of input); start the node with a larger --max-output"
             )
         try:
+            if self.crc32c is not None:
+                keep_last_bytes(self._file.fileno())
             count = self._file.write(data)
         except OSError as error:
             raise disk_error("write the output", error) from error

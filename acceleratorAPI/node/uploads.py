@@ -283,8 +283,9 @@ class Uploads:
     async def remove(self, upload: Upload) -> None:
         """Remove it, ending whatever still adds to it. Whoever follows it sees ``removed``."""
         await self.forget(upload)
-        await self._database.delete_upload(upload.row.id)
+        # The file first: on a full disk the change of the row needs its room.
         self._spool.remove(upload.row.id)
+        await self._database.delete_upload(upload.row.id)
 
     async def forget(self, upload: Upload) -> None:
         """As ``remove``, but for the row and then the file, which the caller removes."""
