@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from acceleratorAPI.node.problems import MEDIA_TYPE
+from acceleratorAPI.node.scopes import OPEN, need_of
 from acceleratorAPI.protocol.records import Problem
 
 _REFERENCE = "#/components/schemas/"
@@ -135,9 +136,9 @@ def document(app: FastAPI) -> dict[str, Any]:
             "basic": {"type": "http", "scheme": "basic", "description": "Any user; the token is the password."},
         }
         schema["security"] = [{"bearer": []}, {"basic": []}]
-        for item in schema["paths"].values():
-            for operation in item.values():
-                if "open" in operation.get("tags", []):
+        for path, item in schema["paths"].items():
+            for method, operation in item.items():
+                if need_of(method.upper(), path.replace("{id}", "1")) == OPEN:
                     operation["security"] = []
         app.openapi_schema = schema
     return app.openapi_schema

@@ -6,6 +6,7 @@ import http
 import json
 import logging
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from acceleratorAPI.errors import AcceleratorError, InputError, NodeBusyError, NotFoundError
 from acceleratorAPI.node import results
@@ -85,6 +88,18 @@ def problem_of(error: AcceleratorError) -> Response:
     return problem(status, error.code, str(error), headers=headers)
 
 
+def _methods(routes: Iterable[Any], scope: Scope) -> set[str]:
+    """What can be done with the path of ``scope``; the framework names the methods of the first route alone."""
+    found: set[str] = set()
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            found |= _methods(inner.routes, scope)
+        elif route.matches(scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return found
+
+
 def install(app: FastAPI) -> None:
     """Make ``app`` answer every error so."""
 
@@ -101,7 +116,8 @@ def install(app: FastAPI) -> None:
             return problem(404, NotFoundError.code, f"{request.url.path}: there is nothing here; see /docs")
         if error.status_code == 405:
             detail = f"{request.method} is not possible on {request.url.path}"
-            return problem(405, InputError.code, detail, headers=dict(error.headers or {}))
+            allowed = ", ".join(sorted(_methods(request.app.routes, request.scope)))
+            return problem(405, InputError.code, detail, headers={"Allow": allowed})
         return problem(error.status_code, InputError.code, str(error.detail), headers=dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)

@@ -107,7 +107,7 @@ class _Routes:
             responses=openapi.errors(400, 404, 409, 413, 415, 507),
         )
 
-    async def options(self) -> Response:
+    async def options(self, request: Request) -> Response:
         """The protocol's versions, extensions and checksum algorithms."""
         headers = {
             "Tus-Resumable": TUS_VERSION,
@@ -116,7 +116,7 @@ class _Routes:
             "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
             "Tus-Max-Size": str(MAX_LENGTH),
             "Upload-Limit": self._limit(),
-            "Allow": "OPTIONS, POST, HEAD, PATCH, DELETE, GET",
+            "Allow": "DELETE, GET, HEAD, OPTIONS, PATCH" if "id" in request.path_params else "OPTIONS, POST",
         }
         return Response(status_code=204, headers=headers)
 

@@ -27,7 +27,8 @@ from acceleratorAPI.node.v2_files import upload_id
 from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.records import JobRecord, JobRequest, Page
 
-_KEY = re.compile(r"[!-~ ]{1,200}")
+KEY_PATTERN = "^[!-~]([ -~]{0,198}[!-~])?$"
+_KEY = re.compile(KEY_PATTERN)
 # Often enough for a person, seldom enough for a thousand jobs.
 _EVENT_EVERY_S = 0.25
 _STILL_THERE_S = 15.0
@@ -53,7 +54,10 @@ def router(service: Service) -> APIRouter:
         request: Request,
         asked: Annotated[JobRequest, Body()],
         wait: Wait = 0,
-        idempotency_key: Annotated[str | None, Header(description="A repeated request finds the first's job.")] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Header(description="A repeated request finds the first's job.", json_schema_extra={"pattern": KEY_PATTERN}),
+        ] = None,
     ) -> JobRecord:
         """Queue a job; its upload need not be complete, nor even begun.
 
