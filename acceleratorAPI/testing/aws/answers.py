@@ -5,26 +5,30 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from acceleratorAPI.testing.aws import calls, images, moto_cloud
 from acceleratorAPI.testing.aws.calls import Answer, Call
 from acceleratorAPI.testing.aws.fleet import Fleet
+
+if TYPE_CHECKING:
+    from acceleratorAPI.testing.aws.rules import Settings
 
 _CONSOLE_BYTES = 64 << 10
 # Running On-Demand Standard and F instances, and all standard Spot requests.
 _QUOTAS = {"L-1216C47A": "standard", "L-74FC7D96": "F", "L-34B43A08": "spot"}
 
 
-def answer(call: Call, fleet: Fleet, vcpu_limits: Mapping[str, int]) -> Answer | None:
+def answer(call: Call, fleet: Fleet, settings: Settings) -> Answer | None:
     """The answer, when the call is one of these."""
     known: dict[str, Callable[[], Answer | None]] = {
         "ec2:GetConsoleOutput": lambda: _console(call, fleet),
+        "ec2:DescribeFpgaImages": lambda: _fpga_images(call, settings.fpga_images),
         "ssm:GetParameter": lambda: _parameter(call),
         "ssm:GetParameters": lambda: _parameters(call),
         "pricing:GetProducts": lambda: _products(call),
-        "servicequotas:GetServiceQuota": lambda: _quota(call, vcpu_limits),
+        "servicequotas:GetServiceQuota": lambda: _quota(call, settings.vcpu_limits),
     }
     found = known.get(call.name)
     return found() if found else None
@@ -40,12 +44,27 @@ def _console(call: Call, fleet: Fleet) -> Answer | None:
         return None
     text = base64.b64encode(kept.machine.console[-_CONSOLE_BYTES:] if kept.machine else b"").decode()
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    body = (
-        '<GetConsoleOutputResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-        f"<requestId>emulated-{call.number}</requestId><instanceId>{kept.instance.id}</instanceId>"
-        f"<timestamp>{now}</timestamp><output>{text}</output></GetConsoleOutputResponse>"
+    told = f"<instanceId>{kept.instance.id}</instanceId><timestamp>{now}</timestamp><output>{text}</output>"
+    return _xml(call, "GetConsoleOutput", told)
+
+
+def _fpga_images(call: Call, known: Sequence[str]) -> Answer:
+    """Those of the known ones that the call asks for by ``fpga-image-global-id``, or all."""
+    filters = [k.removesuffix("Name") for k, v in call.parameters.items() if v == "fpga-image-global-id"]
+    asked = [str(v) for k, v in call.parameters.items() if filters and k.startswith(f"{filters[0]}Value")]
+    items = "".join(
+        f"<item><fpgaImageId>{image.replace('agfi', 'afi')}</fpgaImageId><fpgaImageGlobalId>{image}</fpgaImageGlobalId>"
+        "<name>emulated</name><state><code>available</code></state></item>"
+        for image in known
+        if not asked or image in asked
     )
-    return Answer(200, body.encode())
+    return _xml(call, "DescribeFpgaImages", f"<fpgaImageSet>{items}</fpgaImageSet>")
+
+
+def _xml(call: Call, operation: str, inner: str) -> Answer:
+    space = "http://ec2.amazonaws.com/doc/2016-11-15/"
+    inner = f"<requestId>emulated-{call.number}</requestId>{inner}"
+    return Answer(200, f'<{operation}Response xmlns="{space}">{inner}</{operation}Response>'.encode())
 
 
 def _record(name: str, value: str, region: str) -> dict[str, Any]:

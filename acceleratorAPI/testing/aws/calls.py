@@ -42,6 +42,7 @@ class Call:
         status: of the answer; 0 while there is none, or when it was lost.
         error: the code of the answer.
         fault: what was planned and struck here.
+        zone: of RunInstances: where it would go.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Call:
     status: int = 0
     error: str = ""
     fault: str = ""
+    zone: str = ""
 
     @property
     def name(self) -> str:
@@ -61,8 +63,8 @@ class Call:
         return f"{self.service}:{self.operation}"
 
     def text(self) -> str:
-        """Parameters as lines ``Name=value``, for patterns of faults."""
-        return "\n".join(f"{key}={value}" for key, value in self.parameters.items())
+        """Parameters and zone as lines ``Name=value``, for patterns of faults."""
+        return "\n".join(f"{key}={value}" for key, value in (*self.parameters.items(), ("Zone", self.zone)))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from acceleratorAPI.errors import ConfigurationError, InstanceNotFoundError
+from acceleratorAPI.errors import ConfigurationError, InputError
 from acceleratorAPI.testing.aws.calls import Call
 from acceleratorAPI.testing.aws.faults import Fault
 
@@ -55,12 +55,15 @@ class AwsCloud:
         port: of the endpoint; 0 takes a free one.
         time_scale: how much faster than real time the clocks of instances run.
         wheels: a folder of wheels that instances may install from, as their package index.
+        unprivileged: run instances as for a user who is not root, also when root asks.
 
     Raises:
         ConfigurationError: the packages it needs are not installed.
     """
 
-    def __init__(self, *, port: int = 0, time_scale: float = 1.0, wheels: Path | None = None) -> None:
+    def __init__(
+        self, *, port: int = 0, time_scale: float = 1.0, wheels: Path | None = None, unprivileged: bool = False
+    ) -> None:
         self._command = [
             sys.executable,
             "-m",
@@ -70,6 +73,8 @@ class AwsCloud:
         ]
         if wheels is not None:
             self._command.append(f"--wheels={wheels}")
+        if unprivileged:
+            self._command.append("--user-namespace")
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 
@@ -170,7 +175,11 @@ class AwsCloud:
         self._ask("DELETE", "faults")
 
     def settings(self, **changes: Any) -> None:
-        """Change lags and limits, see ``rules.Settings``."""
+        """Change lags and limits, see ``rules.Settings``.
+
+        Raises:
+            InputError: there is no such setting.
+        """
         self._ask("POST", "settings", changes)
 
     def reset(self) -> None:
@@ -178,15 +187,22 @@ class AwsCloud:
         self._ask("POST", "reset")
 
     def act(
-        self, instance_id: str, action: Literal["jump", "cut", "mend", "poweroff", "interrupt"], **details: float
+        self,
+        instance_id: str,
+        action: Literal["jump", "cut", "mend", "poweroff", "crash", "interrupt"],
+        **details: float,
     ) -> None:
         """Do something to an instance that no API does.
 
         Args:
             instance_id: which.
             action: ``jump`` its clock by ``seconds``; ``cut`` or ``mend`` its network; ``poweroff`` as its own
-                shutdown; ``interrupt`` as spot capacity taken back after ``notice_s`` of its seconds.
+                shutdown; ``crash`` as a panic of its kernel; ``interrupt`` as spot capacity taken back after
+                ``notice_s`` of its seconds.
             details: of the action.
+
+        Raises:
+            InputError: there is no machine of that instance.
         """
         self._ask("POST", f"instances/{instance_id}/{action}", details)
 
@@ -198,5 +214,5 @@ class AwsCloud:
             with opener.open(request, timeout=60) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            raise InstanceNotFoundError(f"emulated cloud: {path}: {error.read().decode().strip()}") from error
+            raise InputError(f"emulated cloud: {path}: {error.read().decode().strip()}") from error
         return text.decode("utf-8", "replace") if raw else json.loads(text)

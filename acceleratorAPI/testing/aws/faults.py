@@ -17,8 +17,8 @@ class Fault:
         operation: of the API (``RunInstances``); ``*`` is any.
         nth: the first call it strikes, among those that fit, counted from when it was planned.
         times: how many calls in a row; 0 for all from then on.
-        match: a pattern that must be found in the call's parameters, as lines ``Name=value``; RunInstances has the
-            zone it would go to as ``Zone`` besides.
+        match: a pattern that must be found in the call's parameters, which are lines ``Name=value``; RunInstances has
+            the zone it would go to as ``Zone`` besides. ``^`` and ``$`` are the ends of a line.
         service: (``ec2``, ``sts``, ...); empty is any.
         error: the code that is answered; the call is not done.
         message: of the error.
@@ -58,7 +58,7 @@ class _Planned:
         fault = self.fault
         if fault.operation not in ("*", call.operation) or fault.service not in ("", call.service):
             return False
-        if fault.match and not re.search(fault.match, call.text()):
+        if fault.match and not re.search(fault.match, call.text(), re.MULTILINE):
             return False
         self.seen += 1
         return self.seen >= fault.nth and (not fault.times or self.seen < fault.nth + fault.times)

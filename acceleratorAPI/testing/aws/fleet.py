@@ -10,6 +10,7 @@ import base64
 import contextlib
 import ipaddress
 import itertools
+import json
 import queue
 import secrets
 import threading
@@ -45,6 +46,7 @@ class FleetSettings:
     ending_s: float = 0.1
     baked_images: frozenset[str] = frozenset()
     pip_index: str = ""
+    user_namespace: bool = False
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Fleet:
         self.kept: dict[str, Kept] = {}
         self._network = f"127.{64 + secrets.randbelow(63)}.{secrets.randbelow(200)}"
         self._hosts = itertools.count(1)
+        self.boots = True
         self._ended = False
 
     def new_public_ip(self) -> str:
@@ -96,7 +99,8 @@ class Fleet:
         def again() -> None:
             if kept.machine is not None and instance.state == "running":
                 kept.machine.power_off()
-                kept.machine.power_on(instance.public_ip, first=False)
+                kept.impaired = False
+                kept.machine.power_on(instance.public_ip, first=not kept.booted)
 
         kept.orders.put(again)
 
@@ -125,8 +129,9 @@ class Fleet:
             if self._ended or instance.state != "pending":
                 return
             set_state(instance, "running")
-            kept.machine.power_on(instance.public_ip, first=not kept.booted)
-            kept.booted = True
+            if self.boots:
+                kept.machine.power_on(instance.public_ip, first=not kept.booted)
+                kept.booted = True
 
     def _end(self, kept: Kept, state: str) -> None:
         if kept.machine is not None:
@@ -143,6 +148,7 @@ class Fleet:
             hardware = Hardware(
                 instance.id, folder, instance.private_ip, user_data_of(instance), settings.endpoint_port,
                 settings.time_scale, instance.image_id in settings.baked_images, settings.pip_index,
+                settings.user_namespace,
             )  # fmt: skip
         service = MetadataService(lambda: self._metadata(kept))
         return Machine(
@@ -203,14 +209,14 @@ class Fleet:
             if shown:
                 meta["tags"] = {"instance": tags}
             if kept.interruption:
-                meta["spot"] = {"instance-action": {"action": "terminate", "time": kept.interruption}}
+                meta["spot"] = {"instance-action": json.dumps({"action": "terminate", "time": kept.interruption})}
             document = {
                 "accountId": instance.owner_id, "architecture": instance.architecture, "imageId": instance.image_id,
                 "availabilityZone": instance.availability_zone, "instanceId": instance.id,
                 "region": instance.region_name, "instanceType": instance.instance_type,
                 "privateIp": instance.private_ip,
             }  # fmt: skip
-            tree: Tree = {"meta-data": meta, "dynamic": {"instance-identity": {"document": document}}}
+            tree: Tree = {"meta-data": meta, "dynamic": {"instance-identity": {"document": json.dumps(document)}}}
             if text := user_data_of(instance):
                 tree["user-data"] = text.decode("utf-8", "replace")
             return tree

@@ -34,6 +34,7 @@ class Hardware:
         endpoint_port: where the emulated cloud listens; reachable from the instance at the same address.
         baked: ``/opt/acceleratorapi`` is on its image.
         pip_index: of the package index it is configured for.
+        user_namespace: as if the emulator were not root.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Hardware:
     time_scale: float
     baked: bool = False
     pip_index: str = ""
+    user_namespace: bool = False
 
 
 class Machine:
@@ -123,6 +125,7 @@ class Machine:
             "folder": str(layout.folder), "shown": layout.shown, "python": layout.python, "links": layout.links,
             "name": f"ip-{hardware.private_ip.replace('.', '-')}", "private_ip": hardware.private_ip,
             "endpoint_port": hardware.endpoint_port, "time_scale": hardware.time_scale, "scripts": scripts,
+            "user_namespace": hardware.user_namespace,
         }  # fmt: skip
 
     def _empty_tmp(self) -> None:
@@ -148,11 +151,17 @@ class Machine:
             network.close(link)
         launcher.wait()
 
+    def crash(self) -> None:
+        """End every process of the instance as a panic of its kernel does: nobody says goodbye."""
+        if self._first_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._first_pid, signal.SIGKILL)
+
     def discard(self) -> None:
         """Power off and remove the disk; the console stays."""
         self.power_off()
         for name in ("disk", "work", "programs", "masks", "root"):
-            shutil.rmtree(self.hardware.folder / name, ignore_errors=True)
+            root.remove(self.hardware.folder / name)
 
     def tell(self, **message: Any) -> None:
         """A message for the first process, if there is one."""

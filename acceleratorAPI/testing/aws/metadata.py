@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 import time
@@ -88,4 +87,4 @@ class _Handler(BaseHTTPRequestHandler):
                 200, "\n".join(f"{name}/" if isinstance(below, dict) else name for name, below in found.items())
             )
         else:
-            self._answer(200, found if isinstance(found, str) else json.dumps(found))
+            self._answer(200, str(found))

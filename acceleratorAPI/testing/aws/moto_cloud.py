@@ -6,6 +6,7 @@ Import nothing of moto before ``prepare``: it reads its settings when it is impo
 from __future__ import annotations
 
 import copy
+import fnmatch
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,33 @@ def teach(fleet: Fleet) -> None:
         ("__init__", made), ("start", started), ("stop", stopped), ("terminate", terminated), ("reboot", rebooted)
     ):  # fmt: skip
         setattr(Instance, name, replacement)
+    _teach_status(fleet, Instance)
+
+
+def _teach_status(fleet: Fleet, instance_class: Any) -> None:
+    """An instance without a living first process fails its checks; offerings take ``f2.*``."""
+    from moto.ec2.models.instance_types import InstanceTypeOfferingBackend
+
+    plain = instance_class.instance_status.fget
+    matches = InstanceTypeOfferingBackend.matches_filters
+
+    def status(self: Any) -> Any:
+        if self.state == "running" and fleet.kept[self.id].impaired:
+            return {"Status": "impaired", "Details": [{"Name": "reachability", "Status": "failed"}]}
+        return plain(self)
+
+    def matches_patterns(self: Any, offering: dict[str, Any], filters: Any, location_type: str) -> Any:
+        plain_filters = {}
+        for name, values in (filters or {}).items():
+            patterns = values if isinstance(values, list) else [values]
+            if name != "instance-type":
+                plain_filters[name] = values
+            elif not any(fnmatch.fnmatchcase(offering["InstanceType"], pattern) for pattern in patterns):
+                return False
+        return matches(self, offering, plain_filters, location_type)
+
+    instance_class.instance_status = property(status)
+    setattr(InstanceTypeOfferingBackend, "matches_filters", matches_patterns)  # noqa: B010
 
 
 def backends() -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -115,6 +116,7 @@ class PublicAddress:
         self._dial = dial
         self._allowed = allowed
         self._servers: dict[int, socket.socket] = {}
+        self._refused: set[int] = set()
 
     def show(self, ports: list[int]) -> None:
         """Listen on exactly these ports."""
@@ -122,9 +124,15 @@ class PublicAddress:
             close(self._servers.pop(port))
         for port in ports:
             if port not in self._servers:
-                with contextlib.suppress(OSError):  # Privileged, or taken: then it cannot be reached.
-                    server = self._servers[port] = listen(self._address, port)
-                    serve(server, partial(self._take, port), f"{self._address}:{port}")
+                try:
+                    server = listen(self._address, port)
+                except OSError as error:
+                    if port not in self._refused:
+                        sys.stderr.write(f"{self._address}:{port} cannot be reached: {error.strerror}\n")
+                    self._refused.add(port)
+                    continue
+                self._servers[port] = server
+                serve(server, partial(self._take, port), f"{self._address}:{port}")
 
     def _take(self, port: int, connection: socket.socket) -> None:
         if not self._allowed(port, connection.getpeername()[0]):

@@ -44,7 +44,10 @@ class Panel:
             server.reset()
             return _json({})
         if (verb, what) == ("POST", "settings"):
-            server.rules.change(json.loads(body))
+            try:
+                server.rules.change(json.loads(body))
+            except ValueError as error:
+                return Answer(400, str(error).encode())
             return _json({})
         if what == "instances":
             return self._instances(verb, rest, body)
@@ -69,6 +72,8 @@ class Panel:
             kept.machine.wire.mend()
         elif action == "poweroff":
             kept.machine.tell(do="poweroff")
+        elif action == "crash":
+            kept.machine.crash()
         elif action == "interrupt":
             fleet.interrupt(kept, float(asked.get("notice_s", 120)))
         else:

@@ -8,7 +8,9 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree import ElementTree as ET
 
+from acceleratorAPI.errors import nearest
 from acceleratorAPI.testing.aws import answers, calls, moto_cloud
 from acceleratorAPI.testing.aws.calls import Answer, Call
 from acceleratorAPI.testing.aws.fleet import Fleet
@@ -26,6 +28,8 @@ class Settings:
         profiles_lag: calls of RunInstances that do not see a new instance profile yet.
         groups_lag: the same for a new security group.
         keys_lag: the same for a new key.
+        boots: whether instances run anything; without, they are ``running`` and never boot.
+        fpga_images: global ids that DescribeFpgaImages knows.
         vcpu_limits: of running instances: ``standard``, ``F``, and ``spot``.
     """
 
@@ -33,6 +37,8 @@ class Settings:
     profiles_lag: int = 0
     groups_lag: int = 0
     keys_lag: int = 0
+    boots: bool = True
+    fpga_images: list[str] = field(default_factory=lambda: ["agfi-0123456789abcdef0"])
     vcpu_limits: dict[str, int] = field(default_factory=lambda: {"standard": 256, "F": 96, "spot": 256})
 
 
@@ -51,21 +57,23 @@ class Rules:
         self.settings = Settings()
         self._tokens: dict[tuple[str, str, str], _Launched] = {}
         self._unseen: dict[str, int] = {}
+        self._hidden: dict[int, list[str]] = {}
 
     def reset(self) -> None:
         """As new."""
         self.settings = Settings()
+        self._fleet.boots = True
         self._tokens.clear()
+        self._hidden.clear()
         self._unseen.clear()
 
     def change(self, settings: dict[str, Any]) -> None:
         """Change some settings."""
         for name, value in settings.items():
+            if not hasattr(self.settings, name):
+                raise ValueError(f"no setting {name!r}; {nearest(name, vars(self.settings))}")
             setattr(self.settings, name, value)
-
-    def seen_by_faults(self, call: Call) -> dict[str, str]:
-        """Parameters that a pattern may look for besides the call's own."""
-        return {"Zone": self._zone(call)} if call.operation == "RunInstances" else {}
+        self._fleet.boots = self.settings.boots
 
     def before(self, call: Call) -> Answer | None:
         """An answer in moto's place."""
@@ -75,7 +83,7 @@ class Rules:
                 found: Answer | None = check(call)
                 if found is not None:
                     return found
-        return answers.answer(call, self._fleet, self.settings.vcpu_limits)
+        return answers.answer(call, self._fleet, self.settings)
 
     def after(self, call: Call, answer: Answer) -> Answer:
         """Take note of what was done; the answer, changed where AWS's differs."""
@@ -83,6 +91,8 @@ class Rules:
             return answer
         if call.operation == "RunInstances":
             self._remember(call, answer)
+        elif hidden := self._hidden.pop(call.number, None):
+            return Answer(answer.status, _without(hidden, answer.body), answer.headers)
         elif call.operation == "CreateInstanceProfile":
             self._unseen[f"profile {call.parameters.get('InstanceProfileName')}"] = self.settings.profiles_lag
         elif call.operation == "CreateSecurityGroup":
@@ -132,14 +142,17 @@ class Rules:
     def _token_key(self, call: Call) -> tuple[str, str, str]:
         # In a zone of its own when the call names one, else regional.
         named = "Placement.AvailabilityZone" in call.parameters or self._subnet(call)
-        return call.region, self._zone(call) if named else "", call.parameters.get("ClientToken", "")
+        return call.region, call.zone if named else "", call.parameters.get("ClientToken", "")
 
     def _remember(self, call: Call, answer: Answer) -> None:
         ids = [found.decode() for found in re.findall(rb"<instanceId>(i-[0-9a-f]+)<", answer.body)]
         if call.parameters.get("ClientToken"):
             self._tokens[self._token_key(call)] = _Launched(_signature(call), ids, answer)
+        tags = _tags(call, "network-interface")
         for instance_id in ids:
             self._unseen[instance_id] = self.settings.instances_lag
+            for interface in self._fleet.kept[instance_id].instance.nics.values():
+                interface.add_tags(tags)
 
     def _not_seen_yet(self, call: Call) -> Answer | None:
         told = call.parameters
@@ -163,7 +176,7 @@ class Rules:
         return left > 0
 
     def _offered(self, call: Call) -> Answer | None:
-        kind, zone = call.parameters.get("InstanceType", ""), self._zone(call)
+        kind, zone = call.parameters.get("InstanceType", ""), call.zone
         if zone and moto_cloud.vcpus(kind) and not moto_cloud.offered(call.region, zone, kind):
             text = (
                 f"Your requested instance type ({kind}) is not supported in your requested Availability Zone ({zone})."
@@ -196,7 +209,10 @@ class Rules:
     def _subnet(self, call: Call) -> str:
         return str(call.parameters.get("SubnetId") or call.parameters.get("NetworkInterface.1.SubnetId") or "")
 
-    def _zone(self, call: Call) -> str:
+    def zone(self, call: Call) -> str:
+        """Where a launch goes; empty for other calls."""
+        if call.operation != "RunInstances":
+            return ""
         if zone := call.parameters.get("Placement.AvailabilityZone"):
             return str(zone)
         if subnet := self._subnet(call):
@@ -217,8 +233,7 @@ class Rules:
         if hidden:
             text = f"The instance ID '{hidden[0]}' does not exist"
             return calls.error(call, "InvalidInstanceID.NotFound", text)
-        if not asked:
-            call.parameters["emulator-hides"] = " ".join(unseen)
+        self._hidden[call.number] = unseen
         return None
 
     def _before_DeleteSecurityGroup(self, call: Call) -> Answer | None:  # noqa: N802
@@ -232,8 +247,32 @@ class Rules:
         return None
 
 
+def _tags(call: Call, resource: str) -> dict[str, str]:
+    """The tags that a launch gives to resources of that type."""
+    told = call.parameters
+    found: dict[str, str] = {}
+    for key, value in told.items():
+        if key.startswith("TagSpecification.") and key.endswith(".ResourceType") and value == resource:
+            prefix = key.removesuffix("ResourceType") + "Tag."
+            names = {k: v for k, v in told.items() if k.startswith(prefix) and k.endswith(".Key")}
+            found |= {name: told.get(k.removesuffix("Key") + "Value", "") for k, name in names.items()}
+    return found
+
+
+def _without(instance_ids: list[str], body: bytes) -> bytes:
+    """The answer of DescribeInstances, less the reservations of these instances."""
+    root = ET.fromstring(body)  # noqa: S314 - moto wrote it
+    space = root.tag.partition("}")[0] + "}"
+    ET.register_namespace("", space.strip("{}"))
+    for reservations in root.iter(f"{space}reservationSet"):
+        for reservation in list(reservations):
+            if any(found.text in instance_ids for found in reservation.iter(f"{space}instanceId")):
+                reservations.remove(reservation)
+    return ET.tostring(root)
+
+
 def _signature(call: Call) -> str:
-    compared = {k: v for k, v in sorted(call.parameters.items()) if k not in ("ClientToken", "Zone")}
+    compared = {k: v for k, v in sorted(call.parameters.items()) if k != "ClientToken"}
     return hashlib.sha256(json.dumps(compared).encode()).hexdigest()
 
 

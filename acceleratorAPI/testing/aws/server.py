@@ -64,7 +64,7 @@ class Server:
         with self.lock:
             call = calls.read(len(self.log) + 1, environment, body)
             self.log.append(call)
-            call.parameters |= self.rules.seen_by_faults(call)
+            call.zone = self.rules.zone(call)
             fault = self.plan.take(call)
         if fault is None:
             return self._noted(call, self._do(call, environment))

@@ -27,9 +27,18 @@ def cloud(running_cloud: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> AwsCloud:
 
 
 @pytest.fixture
-def client(cloud: AwsCloud) -> Callable[[str], Any]:
+def client(cloud: AwsCloud) -> Iterator[Callable[[str], Any]]:
     """A client of a service that tries once."""
-    return lambda service: boto3.client(service, config=Config(retries={"total_max_attempts": 1}))
+    made: dict[str, Any] = {}
+
+    def of(service: str) -> Any:
+        if service not in made:
+            made[service] = boto3.client(service, config=Config(retries={"total_max_attempts": 1}))
+        return made[service]
+
+    yield of
+    for one in made.values():
+        one.close()
 
 
 @pytest.fixture

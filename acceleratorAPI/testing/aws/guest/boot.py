@@ -26,13 +26,7 @@ def main() -> int:
     """Boot; the exit code says whether there was an instance."""
     settings: dict[str, Any] = json.load(sys.stdin)
     link = socket.socket(fileno=int(sys.argv[1]))
-    unprivileged = os.geteuid() != 0
-    uid, gid = os.geteuid(), os.getegid()
-    kernel.unshare(_NAMESPACES | (kernel.CLONE_NEWUSER if unprivileged else 0))
-    if unprivileged:
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+    unprivileged = _leave(settings["user_namespace"])
     pid = os.fork()
     if pid == 0:
         kernel.die_with_parent()
@@ -48,6 +42,23 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     _, status = os.waitpid(pid, 0)
     return 0 if os.WIFEXITED(status) else 1
+
+
+def _leave(to_user_namespace: bool) -> bool:
+    """Move to new namespaces; whether a user namespace is among them, in which only this user exists, as root."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0 and not to_user_namespace:
+        try:
+            kernel.unshare(_NAMESPACES)
+        except PermissionError:
+            # Root of a container, which may be nobody outside.
+            pass
+        else:
+            return False
+    kernel.unshare(_NAMESPACES | kernel.CLONE_NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        Path("/proc/self", name).write_text(text, encoding="ascii")
+    return True
 
 
 def _first_process(settings: dict[str, Any], link: socket.socket, unprivileged: bool) -> None:

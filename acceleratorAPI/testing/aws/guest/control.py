@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,12 +268,12 @@ class Control:
             elif option in ("-p", "--property"):
                 service.append(value)
             elif option in ("-E", "--setenv"):
-                service.append(f"Environment={shlex.quote(value)}")
+                service.append(f"Environment={units.quoted(value)}")
             elif option == "--no-block":
                 block = False
         folder = self.init.root / "run/systemd/system"
         folder.mkdir(parents=True, exist_ok=True)
-        command = " ".join(shlex.quote(word.replace("$", "$$").replace("%", "%%")) for word in words)
+        command = " ".join(units.quoted(word) for word in words)
         if command:
             text = "\n".join(["[Service]", *service, f"ExecStart={command}", ""])
             (folder / f"{name}.service").write_text(text, encoding="utf-8")

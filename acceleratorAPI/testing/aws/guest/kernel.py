@@ -14,7 +14,8 @@ MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 32, 4096, 
 
 _MNT_DETACH = 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 24, 36
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 8, 24, 36
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAPABILITY_VERSION_3 = 47, 2, 0x20080522
 # Loading modules, touching I/O ports and disks, setting the clock, and the host's log: what would reach the host.
 _DANGEROUS = (16, 17, 25, 27, 34, 35)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8913, 0x8914, 0x8916, 1
@@ -73,6 +74,22 @@ def drop_dangerous_capabilities() -> None:
     """Programs started from here on cannot load modules, make device files, set the clock or touch I/O ports."""
     for capability in _DANGEROUS:
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def keep_capabilities(numbers: list[int]) -> None:
+    """Before a change of user: these capabilities outlive it; ``raise_ambient`` follows."""
+    if numbers:
+        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+
+
+def raise_ambient(numbers: list[int]) -> None:
+    """Have programs that this process becomes hold exactly these capabilities, though it is not root."""
+    mask = sum(1 << number for number in numbers)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    data = struct.pack("6I", low, low, low, high, high, high)
+    _checked(_libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), data), "capset")
+    for number in numbers:
+        _checked(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0), f"ambient capability {number}")
 
 
 def raise_loopback(addresses: list[str]) -> None:

@@ -11,9 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from acceleratorAPI.testing.aws.guest import kernel
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXEC_FAILED = 203
 _USER_FAILED = 217
+_CAPABILITIES = {
+    "CAP_KILL": 5,
+    "CAP_NET_BIND_SERVICE": 10,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_BOOT": 22,
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,7 @@ class Start:
     Attributes:
         output: descriptor of its standard output and error.
         user: a name of the instance's /etc/passwd; ``None`` for root.
+        capabilities: that it has although it is not root.
     """
 
     arguments: list[str]
@@ -31,6 +41,7 @@ class Start:
     folder: str = "/"
     user: str | None = None
     group: str | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 def spawn(start: Start) -> int:
@@ -58,24 +69,43 @@ def _become(start: Start) -> None:
     os.chdir(start.folder)
     environment = {"PATH": PATH, "LANG": "C.UTF-8", **start.environment}
     if start.user not in (None, "", "root", "0"):
-        environment = {**_change_user(start), **environment}
+        _change_user(start)
     os.execvpe(start.arguments[0], start.arguments, environment)  # noqa: S606 - a program, not a shell line
 
 
-def _change_user(start: Start) -> dict[str, str]:
+def find_user(user: str, group: str | None) -> tuple[pwd.struct_passwd, int]:
+    """The entry of a user, and the group it is to have.
+
+    Raises:
+        KeyError: there is no such user or group.
+    """
+    entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    return entry, grp.getgrnam(group).gr_gid if group else entry.pw_gid
+
+
+def user_environment(user: str) -> dict[str, str]:
+    """What a service with ``User=`` finds in its environment; nothing for a user there is not."""
+    with contextlib.suppress(KeyError):
+        entry, _ = find_user(user, None)
+        return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
+    return {}
+
+
+def _change_user(start: Start) -> None:
     try:
-        user = start.user or "root"
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-        group = grp.getgrnam(start.group).gr_gid if start.group else entry.pw_gid
+        entry, group = find_user(start.user or "root", start.group)
     except KeyError:
         os.write(2, f"no such user or group: {start.user} {start.group or ''}\n".encode())
         os._exit(_USER_FAILED)
+    numbers = [_CAPABILITIES[name] for name in start.capabilities if name in _CAPABILITIES]
     # In a user namespace of a user who is not root there is nobody else to become.
     with contextlib.suppress(OSError):
         os.initgroups(entry.pw_name, group)
         os.setgid(group)
+        kernel.keep_capabilities(numbers)
         os.setuid(entry.pw_uid)
-    return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
+        if numbers:
+            kernel.raise_ambient(numbers)
 
 
 def members(invocation: str) -> list[int]:

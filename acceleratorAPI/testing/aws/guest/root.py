@@ -46,6 +46,17 @@ class Layout:
         return self.folder / "disk"
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder of an instance, also what its user may not look into."""
+    if os.geteuid() != 0:
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                path = os.path.join(parent, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def make_disk(layout: Layout, files: dict[str, str]) -> None:
     """The disk of a new instance, with ``files`` (path without its slash to text) on it."""
     for name in (*OWN, "usr"):
@@ -174,7 +185,7 @@ def _protect_settings(new: Path) -> None:
 
 
 def _show(path: str, new: Path) -> None:
-    if path.startswith("/usr/") or not os.path.exists(path):
+    if f"{path}/".startswith("/usr/") or not os.path.exists(path):
         return
     target = new / path.lstrip("/")
     if os.path.isdir(path):

@@ -6,6 +6,7 @@ what a service does, not what it is kept from.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -156,7 +157,8 @@ class Service:
             arguments, self._overlooked = units.command(line, environment)
             user, group = self._get("User") or None, self._get("Group") or None
             folder = self._get("WorkingDirectory", "/").lstrip("-").replace("~", "/root")
-            return processes.spawn(processes.Start(arguments, environment, output, folder, user, group))
+            capabilities = tuple(name for value in self._all("AmbientCapabilities") for name in value.split())
+            return processes.spawn(processes.Start(arguments, environment, output, folder, user, group, capabilities))
         except (OSError, ValueError) as error:
             os.write(output, f"{self.name}: {error}\n".encode())
             return processes.spawn(processes.Start(["/bin/false"], {}, output))
@@ -165,15 +167,24 @@ class Service:
 
     def _environment(self) -> dict[str, str]:
         assert self.unit is not None
-        found = {"INVOCATION_ID": self.invocation, "SYSTEMD_EXEC_PID": "0"}
+        found = {"INVOCATION_ID": self.invocation}
+        if user := self._get("User"):
+            found |= processes.user_environment(user)
         for key, parent in _FOLDERS:
             names = [name for value in self._all(key) for name in value.split()]
             for name in names:
-                (self.host.root / parent / name).mkdir(parents=True, exist_ok=True, mode=0o755)
+                self._make_folder(self.host.root / parent / name, key)
             if names:
                 variable = key.replace("Directory", "_DIRECTORY").upper()
                 found[variable] = ":".join(f"/{parent}/{name}" for name in names)
         return {**found, **units.environment(self.unit, self.host.root)}
+
+    def _make_folder(self, path: Path, key: str) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(int(self._get(f"{key}Mode", "0755"), 8))
+        with contextlib.suppress(KeyError, OSError):
+            entry, group = processes.find_user(self._get("User", "root"), self._get("Group") or None)
+            os.chown(path, entry.pw_uid, group)
 
     def reaped(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; whether it was one of this service."""

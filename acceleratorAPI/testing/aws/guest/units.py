@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,8 @@ _UNITS_OF_TIME = {
     "m": 60, "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600,
     "d": 86400, "day": 86400, "days": 86400, "w": 604800, "week": 604800, "weeks": 604800,
 }  # fmt: skip
+_TOKEN = re.compile(r"\\x[0-9a-fA-F]{2}|\\.|.", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "s": " ", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
@@ -141,12 +142,52 @@ def calendar_period_s(text: str, now: dt.datetime) -> float | None:
     return period - now.timestamp() % period
 
 
+def split(text: str) -> list[str]:
+    """The words of a line, with quotes and C's escapes taken off.
+
+    Raises:
+        ValueError: a quote is not closed.
+    """
+    words: list[str] = []
+    word, quote = "", ""
+    begun = False
+    for found in _TOKEN.finditer(text):
+        token = found[0]
+        if token[0] == "\\" and len(token) > 1:
+            word, begun = word + _unescaped(token), True
+        elif token == quote:
+            quote = ""
+        elif not quote and token in ("'", '"'):
+            quote, begun = token, True
+        elif not quote and token.isspace():
+            words += [word] if begun else []
+            word, begun = "", False
+        else:
+            word, begun = word + token, True
+    if quote:
+        raise ValueError(f"no closing quotation: {text!r}")
+    return [*words, word] if begun else words
+
+
+def quoted(word: str) -> str:
+    """A word as ``split`` and ``command`` read it back."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("$", "$$"), ("%", "%%")):
+        word = word.replace(plain, escaped)
+    return f'"{word}"'
+
+
+def _unescaped(token: str) -> str:
+    if token[1] == "x":
+        return chr(int(f"0{token[1:]}", 0))
+    return _ESCAPES.get(token[1], token[1] if token[1] in "\\'\" " else token)
+
+
 def command(line: str, environment: dict[str, str]) -> tuple[list[str], bool]:
     """The arguments of an ``Exec...`` line, and whether its failure is to be overlooked."""
     prefix = re.match(r"[-@:+!|]*", line)
     marks = prefix[0] if prefix else ""
     words: list[str] = []
-    for word in shlex.split(line[len(marks) :].strip()):
+    for word in split(line[len(marks) :]):
         whole = re.fullmatch(r"\$(\w+)", word)
         if whole:
             words += environment.get(whole[1], "").split()
@@ -166,7 +207,7 @@ def environment(unit: Unit, root: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for value in unit.all("Service", "Environment"):
-        found.update(_assignments(shlex.split(value)))
+        found.update(_assignments(split(value)))
     for value in unit.all("Service", "EnvironmentFile"):
         path = root / value.lstrip("-").lstrip("/")
         if value.startswith("-") and not path.exists():
@@ -175,8 +216,7 @@ def environment(unit: Unit, root: Path) -> dict[str, str]:
         for line in lines:
             if line.strip() and not line.lstrip().startswith(("#", ";")):
                 key, _, text = line.partition("=")
-                words = shlex.split(text) if text.strip()[:1] in ("'", '"') else [text.strip()]
-                found[key.strip()] = " ".join(words)
+                found[key.strip()] = " ".join(split(text)) if text.strip()[:1] in ("'", '"') else text.strip()
     return found
 
 
