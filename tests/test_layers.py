@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": LEAVES | {"providers", "native", "protocol"},
     "testing": LEAVES | {"functions", "drivers", "native", "protocol"},
     "acceleratorAPI": LEAVES | {"client", "protocol"},
-    "cli": LEAVES | {"client", "functions", "native", "node", "protocol", "providers"},
+    "cli": LEAVES | {"client", "functions", "native", "node", "protocol", "providers", "testing"},
     "__main__": {"cli"},
     "__init__": {"client", "errors", "protocol"},
 }
@@ -54,7 +54,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     },
     "providers": {"cryptography", "pydantic", "psutil", "platformdirs"},
     "client": {"crc32c", "opentelemetry", "pydantic", "urllib3"},
-    "testing": {"pytest", "pydantic"},
+    "testing": {"moto", "psutil", "pytest", "pydantic", "werkzeug"},
     "acceleratorAPI": set(),
     "cli": {"typer", "click", "rich", "pydantic", "platformdirs"},
     "__main__": set(),

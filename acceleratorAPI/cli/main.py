@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acceleratorAPI.cli import output
-from acceleratorAPI.cli.commands import accelerator, config, functions, instances, node
+from acceleratorAPI.cli.commands import accelerator, cloud, config, functions, instances, node
 from acceleratorAPI.errors import AcceleratorError
 
 EPILOG = """
@@ -33,6 +33,7 @@ app.command(name="instances", epilog=instances.EXAMPLES)(instances.instances)
 app.add_typer(functions.app, name="functions")
 app.add_typer(config.app, name="config")
 app.add_typer(node.app, name="node")
+app.add_typer(cloud.app, name="cloud")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""What runs inside an emulated instance: root folder, first process, the part of systemd. Standard library only."""
