@@ -16,6 +16,7 @@ from benchmarks import (
     local_process,
     secureic_trng,
     silex_sha3,
+    transfer,
 )
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
@@ -34,6 +35,8 @@ SUBJECTS: dict[str, tuple[Measure, ...]] = {
     "functions": tuple(module.measure for module in FUNCTIONS.values()),
     **{name: (module.measure,) for name, module in FUNCTIONS.items()},
     "local": (local_process.measure,),
+    **{f"transfer-{name}": (part,) for name, part in transfer.PARTS.items()},
+    "transfer": tuple(transfer.PARTS.values()),
 }
 
 
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--sed-bytes", type=int, default=10**6)
     parser.add_argument("--jpeg-frames", type=int, default=64, help="1080p frames of a round")
     parser.add_argument("--random-bytes", type=int, default=10**9)
+    parser.add_argument("--transfer-bytes", type=int, default=2**30)
     parser.add_argument("--json", type=Path, help="where the figures go (build/bench-SUBJECT.json)")
     arguments = vars(parser.parse_args())
     subject, json_path = arguments.pop("subject"), arguments.pop("json")

@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from acceleratorAPI.drivers.memory import reuse_freed_memory
@@ -28,15 +28,25 @@ class Options:
     sed_bytes: int
     jpeg_frames: int
     random_bytes: int
+    transfer_bytes: int
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One competitor: what it does, and how many input bytes that is."""
+    """One competitor: what it does, and how many input bytes that is.
+
+    Attributes:
+        after: done after each round, not timed.
+        server_cpu_s: processor time that the server behind it has used.
+        cpu_s_gb: what the timed rounds used of that, for 10⁹ bytes.
+    """
 
     name: str
     run: Callable[[], None]
     size_bytes: int
+    after: Callable[[], None] = lambda: None
+    server_cpu_s: Callable[[], float] | None = None
+    cpu_s_gb: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Row:
     ratio: float
     lowest_ratio: float
     size_ratio: float | None = None
+    ours_cpu_s_gb: float | None = None
+    peer_cpu_s_gb: float | None = None
 
 
 def make_text(path: Path, size_bytes: int) -> Path:
@@ -69,11 +81,15 @@ def race(ours: Peer, others: Sequence[Peer], rounds: int) -> dict[str, list[floa
     rates: dict[str, list[float]] = {peer.name: [] for peer in (ours, *others)}
     for number in range(rounds + 1):
         for peer in (ours, *others):
+            cpu_s = peer.server_cpu_s() if peer.server_cpu_s else 0.0
             started = time.perf_counter()
             peer.run()
             rate = peer.size_bytes / (time.perf_counter() - started) / 1e6
             if number > 0:  # round 0 warms the page cache
                 rates[peer.name].append(rate)
+                if peer.server_cpu_s:
+                    peer.cpu_s_gb.append((peer.server_cpu_s() - cpu_s) / peer.size_bytes * 1e9)
+            peer.after()
         print(f"  {ours.name}: round {number} of {rounds}", file=sys.stderr, flush=True)
     return rates
 
@@ -89,6 +105,8 @@ def compare(ours: Peer, other: Peer, rates: dict[str, list[float]], size_ratio: 
         ratio=statistics.median(ratios),
         lowest_ratio=min(ratios),
         size_ratio=size_ratio,
+        ours_cpu_s_gb=statistics.median(ours.cpu_s_gb) if ours.cpu_s_gb else None,
+        peer_cpu_s_gb=statistics.median(other.cpu_s_gb) if other.cpu_s_gb else None,
     )
 
 
@@ -103,15 +121,27 @@ def use_cores(count: int) -> None:
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """The rows as a Markdown table."""
-    print("| subject | peer | MB/s | peer's MB/s | ratio | lowest ratio | output size by the peer's |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    """The rows as a Markdown table; a column nobody fills is left out."""
+    with_size = any(row.size_ratio is not None for row in rows)
+    with_cpu = any(row.ours_cpu_s_gb is not None for row in rows)
+    head = "| subject | peer | MB/s | peer's MB/s | ratio | lowest ratio |"
+    head += " server's CPU s/GB | peer's |" if with_cpu else ""
+    head += " output size by the peer's |" if with_size else ""
+    print(head)
+    print("|---|---|" + "---:|" * (head.count("|") - 3))
     for row in rows:
-        size = "" if row.size_ratio is None else f"{row.size_ratio:.4f}"
-        print(
+        digits = 2 if with_cpu else 1
+        line = (
             f"| {row.subject} | {row.peer} | {row.ours_mb_s:,.1f} | {row.peer_mb_s:,.3g} "
-            f"| {row.ratio:,.1f} | {row.lowest_ratio:,.1f} | {size} |"
+            f"| {row.ratio:,.{digits}f} | {row.lowest_ratio:,.{digits}f} |"
         )
+        line += f" {_shown(row.ours_cpu_s_gb, 2)} | {_shown(row.peer_cpu_s_gb, 2)} |" if with_cpu else ""
+        line += f" {_shown(row.size_ratio, 4)} |" if with_size else ""
+        print(line)
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def write_json(path: Path, rows: Sequence[Row], options: Options) -> None:

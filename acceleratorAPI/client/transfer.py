@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping
-from io import BytesIO
+from io import BytesIO, FileIO
 from typing import BinaryIO, Protocol
 
 from acceleratorAPI.errors import FileAccessError, InputError
@@ -227,6 +227,28 @@ class MultipartForm:
         if self._on_read is not None:
             self._on_read(self._done, self._file_size)
         return part
+
+
+def read_into(reader: Reader, buffer: memoryview) -> int:
+    """Read up to a buffer's length into it, without a copy where the reader can; 0 at the end.
+
+    Raises:
+        FileAccessError: the input cannot be read.
+        InputError: it is text or non-blocking.
+    """
+    part: bytes | str | int | None
+    try:
+        part = reader.readinto(buffer) if isinstance(reader, FileIO) else reader.read(len(buffer))
+    except OSError as error:
+        raise FileAccessError(f"cannot read the input: {error.strerror or error}") from error
+    if isinstance(part, str):
+        raise InputError("the input file is open as text: open it in binary mode, 'rb'")
+    if part is None:
+        raise InputError("the input file is non-blocking and has no data: make it blocking")
+    if isinstance(part, int):
+        return part
+    buffer[: len(part)] = part
+    return len(part)
 
 
 class Output(Protocol):

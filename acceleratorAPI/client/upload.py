@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from crc32c import crc32c
 
 from acceleratorAPI.client.retry import Backoff
-from acceleratorAPI.client.transfer import Reader
+from acceleratorAPI.client.transfer import Reader, read_into
 from acceleratorAPI.errors import (
     AcceleratorError,
-    FileAccessError,
     InputError,
     IntegrityError,
     NodeBusyError,
@@ -126,18 +125,10 @@ class Upload:
         if self._size_bytes is not None:
             wanted = min(wanted, self._size_bytes - self._sent)
         while filled < wanted:
-            try:
-                part = self._reader.read(wanted - filled)
-            except OSError as error:
-                raise FileAccessError(f"cannot read the input: {error.strerror or error}") from error
-            if isinstance(part, str):
-                raise InputError("the input file is open as text: open it in binary mode, 'rb'")
-            if part is None:
-                raise InputError("the input file is non-blocking and has no data: make it blocking")
-            if not part:
+            count = read_into(self._reader, self._buffer[filled:wanted])
+            if not count:
                 break
-            self._buffer[filled : filled + len(part)] = part
-            filled += len(part)
+            filled += count
         if self._size_bytes is not None and filled < wanted:
             got = self._sent + filled
             raise InputError(f"the input shrank while it was read: {got} of {self._size_bytes} bytes")

@@ -7,12 +7,14 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acceleratorAPI.node.limits import Limits
+from acceleratorAPI.node.pieces import EXTENSION, Piece, Sink, in_thread
 from acceleratorAPI.node.problems import RequestError
 
 MAX_DEPTH = 32
@@ -73,15 +75,30 @@ def _is_json(scope: Scope) -> bool:
     return bool(kind == b"application/json" or kind.endswith(b"+json"))
 
 
-async def chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes, in pieces that are not empty.
+async def pour(request: Request, threads: Executor, sink: Sink) -> AsyncIterator[None]:
+    """Give the body to ``sink``, in one of ``threads``; what was given so far is looked at between the pieces.
+
+    Args:
+        request: whose body it is.
+        threads: where the sink runs, in one at a time; it is not running any more when this ends, however it does.
+        sink: takes a piece, which is only right until it returns.
 
     Raises:
-        RequestError: it comes too slowly, or not at all.
+        RequestError: the body comes too slowly, or not at all.
+        Exception: what the sink raises.
     """
-    async for chunk in request.stream():
-        if chunk:
-            yield chunk
+    extension = request.scope.get("extensions", {}).get(EXTENSION)
+    if extension is not None:
+        extension(sink, threads)
+    piece: bytes | Piece
+    # Not only bytes, as Starlette says: what our own server gives.
+    pieces: AsyncIterator[Any] = request.stream()
+    async for piece in pieces:
+        if isinstance(piece, Piece):
+            await piece.take()
+        elif piece:
+            await in_thread(threads, sink, memoryview(piece))
+        yield
 
 
 async def whole(request: Request, limit_bytes: int, hint: str = "") -> bytes:
@@ -91,7 +108,7 @@ async def whole(request: Request, limit_bytes: int, hint: str = "") -> bytes:
         RequestError: it is longer than ``limit_bytes``; the message ends with ``hint``.
     """
     body = bytearray()
-    async for chunk in chunks(request):
+    async for chunk in request.stream():
         body += chunk
         if len(body) > limit_bytes:
             raise RequestError(413, f"this body may have {limit_bytes} bytes{hint}", _CLOSE)

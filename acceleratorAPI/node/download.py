@@ -1,4 +1,4 @@
-"""A file as an answer: 1 MiB reads in a thread (64 KiB reads are five times slower), one byte range."""
+"""A file as an answer, whole, one range of it, or while it grows: from the page cache through two reused buffers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from acceleratorAPI.errors import JobError, NotFoundError
+from acceleratorAPI.node import pieces
 from acceleratorAPI.node.problems import RequestError
 
 if TYPE_CHECKING:
     from acceleratorAPI.node.engine import LiveJob
 
-READ_BYTES = 1 << 20
+# Linux answers a read that would wait for the disk with EAGAIN.
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.IGNORECASE)
 
@@ -70,23 +72,63 @@ class Download(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        loop = asyncio.get_running_loop()
         at = self._start if scope["method"] != "HEAD" else self._end
         # The server swallows what is sent to a client that left: without this the whole file would be read for it.
         left = asyncio.ensure_future(_disconnect(receive))
+        reader = _Reader(self._descriptor, self._threads)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while at < self._end and not left.done():
-                wanted = min(READ_BYTES, self._end - at)
-                data = await loop.run_in_executor(self._threads, os.pread, self._descriptor, wanted, at)
-                if not data:
-                    raise OSError("a result file became shorter while it was sent")
-                at += len(data)
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+                at += await reader.send(at, self._end, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            reader.done()
         finally:
             left.cancel()
-            os.close(self._descriptor)
+            reader.close()
+
+
+class _Reader:
+    """Sends pieces of a file.
+
+    A buffer is filled again when the piece after the one that was in it has been sent: the server takes a piece only
+    when it is rid of all of those before.
+    """
+
+    def __init__(self, descriptor: int, threads: Executor) -> None:
+        """Args:
+        descriptor: of the file; it belongs to the reader.
+        threads: where it is read when it comes from the disk.
+        """
+        self._descriptor = descriptor
+        self._threads = threads
+        self._next, self._last = pieces.buffer(), pieces.buffer()
+
+    def done(self) -> None:
+        """The server has sent everything: the buffers are free."""
+        pieces.give_back(self._next, self._last)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    async def send(self, at: int, end: int, send: Send) -> int:
+        """Send the bytes from ``at`` on, as many as fit a piece; how many these were."""
+        piece = self._next[: end - at]
+        count = await self._read(piece, at)
+        if not count:
+            raise OSError("a result file became shorter while it was sent")
+        await send({"type": "http.response.body", "body": piece[:count], "more_body": True})
+        self._next, self._last = self._last, self._next
+        # A client that is quick enough is never waited for; others have their turn, too.
+        await asyncio.sleep(0)
+        return count
+
+    async def _read(self, piece: memoryview, at: int) -> int:
+        if _NOWAIT:
+            with contextlib.suppress(OSError):
+                return os.preadv(self._descriptor, [piece], at, _NOWAIT)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, os.preadv, self._descriptor, [piece], at)
 
 
 class Follow(Response):
@@ -109,7 +151,7 @@ class Follow(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         left = asyncio.ensure_future(_disconnect(receive))
-        descriptor = -1
+        reader: _Reader | None = None
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while not left.done():
@@ -117,8 +159,8 @@ class Follow(Response):
                 if self._job.failed:
                     raise JobError("the job failed while its output was read")
                 if self._at < there:
-                    descriptor = descriptor if descriptor >= 0 else self._open()
-                    await self._send_up_to(there, descriptor, send, left)
+                    reader = reader or _Reader(self._open(), self._threads)
+                    self._at += await reader.send(self._at, there, send)
                 elif ended:
                     break
                 else:
@@ -127,26 +169,18 @@ class Follow(Response):
                     changed.cancel()
             if not left.done():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if reader is not None:
+                    reader.done()
         finally:
             left.cancel()
-            if descriptor >= 0:
-                os.close(descriptor)
+            if reader is not None:
+                reader.close()
 
     def _open(self) -> int:
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         raise NotFoundError("the result of this job is gone")
-
-    async def _send_up_to(self, there: int, descriptor: int, send: Send, left: asyncio.Future[None]) -> None:
-        loop = asyncio.get_running_loop()
-        while self._at < there and not left.done():
-            wanted = min(READ_BYTES, there - self._at)
-            data = await loop.run_in_executor(self._threads, os.pread, descriptor, wanted, self._at)
-            if not data:
-                raise OSError("a result file became shorter while it was sent")
-            self._at += len(data)
-            await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 async def _disconnect(receive: Receive) -> None:

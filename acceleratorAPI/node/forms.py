@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from acceleratorAPI.errors import InputError
-from acceleratorAPI.node.bodies import chunks, parse_json, whole
+from acceleratorAPI.node.bodies import parse_json, pour, whole
 from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
 from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
@@ -109,21 +109,24 @@ class _Multipart:
 
     async def read(self) -> None:
         try:
-            async for chunk in chunks(self._request):
-                for event in self._reader.feed(chunk):
-                    if isinstance(event, memoryview):
-                        await self._data(event)
-                    elif isinstance(event, Part):
-                        await self._begin(event)
-                    elif event is End.PART:
-                        await self._end()
+            async for _ in pour(self._request, self._spool.threads, self._take):
+                pass
             self._reader.close()
-        except BaseException:
+        finally:
             if self._writer is not None:
-                await self._writer.abandon()
-            raise
+                self._writer.close()
 
-    async def _begin(self, part: Part) -> None:
+    def _take(self, piece: memoryview) -> None:
+        """In a thread: what ``piece`` completes."""
+        for event in self._reader.feed(piece):
+            if isinstance(event, memoryview):
+                self._data(event)
+            elif isinstance(event, Part):
+                self._begin(event)
+            elif event is End.PART:
+                self._end()
+
+    def _begin(self, part: Part) -> None:
         self._part = part
         self._text.clear()
         if part.name == FILE:
@@ -141,19 +144,19 @@ class _Multipart:
         self._form.filename = (self._part.filename or "")[:255] or None
         return self._writer
 
-    async def _data(self, data: memoryview) -> None:
+    def _data(self, data: memoryview) -> None:
         if self._part.name == FILE:
-            await (self._writer or self._open()).write(data)
+            (self._writer or self._open()).write(data)
             return
         if len(self._text) + len(data) > MAX_FIELD_BYTES:
             raise RequestError(413, f"field {self._part.name[:100]!r} is longer than {MAX_FIELD_BYTES} bytes")
         if self._part.name in FIELDS:
             self._text += data
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
         if self._writer is not None:
-            await self._writer.close()
-            self._form.size_bytes, self._form.crc32c = self._writer.size_bytes, self._writer.crc32c
+            self._writer.close()
+            self._form.size_bytes, self._form.crc32c = self._writer.end, self._writer.crc32c
             self._writer = None
         elif self._part.name in FIELDS:
             try:

@@ -14,14 +14,20 @@ from asyncio import TimerHandle
 from typing import Any, ClassVar
 
 import httptools
+from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from acceleratorAPI.node.headers import ALWAYS
 from acceleratorAPI.node.limits import DEFAULTS, Limits
+from acceleratorAPI.node.pieces import EXTENSION, Pieces
 from acceleratorAPI.node.problems import MEDIA_TYPE, problem_text
 
 log = logging.getLogger(__name__)
+
+# What is not the body of a request that is read in pieces goes here first, for whatever connection: it is parsed, and
+# copied where it must be, before the loop reads again.
+_shared = memoryview(bytearray(256 << 10))
 
 _HOST = re.compile(rb"[0-9A-Za-z._~%\-]+(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
 
@@ -59,11 +65,19 @@ class StrictProtocol(HttpToolsProtocol):
         self._head_bytes = self._fed_bytes = self._fields = 0
         # Nothing this connection says counts any more.
         self._deaf = False
+        # Of the body that is being read, when its length is known.
+        self.body_left = 0
+        # Whether the parser does not see that body, and who takes it: nobody when its request was answered already.
+        self._diverted = False
+        self._pieces: Pieces | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin, in the place of a waiting connection when there are too many."""
         super().connection_made(transport)
+        # A piece of an answer is sent when all before it are on their way, so that their buffers are free. (TLS copies
+        # what it is given, and takes a high mark of 0 for one that is always passed.)
+        transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0, low=0)
         if len(self.connections) > self.limits.connections:
             oldest = next(iter(self.waiting), None)
             if oldest is None:
@@ -82,6 +96,23 @@ class StrictProtocol(HttpToolsProtocol):
             answered.disconnected = True
             answered.message_event.set()
         super().connection_lost(exc)
+        if self._pieces is not None:
+            self._pieces.cut()
+
+    def get_buffer(self) -> memoryview:
+        """Where the next bytes are to go; never so many that what follows a body read in pieces would be among them."""
+        if not self._diverted:
+            return _shared
+        return (_shared if self._pieces is None else self._pieces.room())[: self.body_left]
+
+    def buffer_updated(self, count: int) -> None:
+        """So many are there now."""
+        if not self._diverted:
+            self.data_received(bytes(_shared[:count]))
+            return
+        self.diverted(count)
+        if self._pieces is not None:
+            self._pieces.took(count)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -146,6 +177,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._stop_waiting()
         if len(self.pipeline) >= self.limits.pipelined:
             raise _Refused(400, f"more than {self.limits.pipelined} requests wait for the answer to the first")
+        self.body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         waiting = len(self.pipeline)
         super().on_headers_complete()
         if len(self.pipeline) == waiting:
@@ -177,6 +209,11 @@ class StrictProtocol(HttpToolsProtocol):
             raise _Refused(400, "the only Transfer-Encoding this node reads is chunked, in HTTP/1.1")
 
     @override
+    def on_body(self, body: bytes) -> None:
+        self.body_left -= len(body)
+        super().on_body(body)
+
+    @override
     def on_message_complete(self) -> None:
         self._in_body = False
         super().on_message_complete()
@@ -184,10 +221,67 @@ class StrictProtocol(HttpToolsProtocol):
             # The rest of a body that was passed over.
             self._wait(self.limits.idle_s)
 
+    # Bodies in pieces.
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        pieces = Pieces(self, cycle)
+
+        async def with_pieces(scope: Scope, _receive: Receive, send: Send) -> None:
+            async def send_uncopied(message: Message) -> None:
+                body = message.get("body")
+                if isinstance(body, memoryview) and cycle.chunked_encoding:
+                    await self._send_chunk(cycle, body)
+                else:
+                    await send(message)
+
+            scope["extensions"] = {EXTENSION: pieces.pour}
+            try:
+                await app(scope, pieces.receive, send_uncopied)
+            finally:
+                pieces.close()
+
+        super()._start_asgi_task(cycle, with_pieces)  # type: ignore[arg-type]  # the same, by Starlette's names
+
+    async def _send_chunk(self, cycle: RequestResponseCycle, body: memoryview) -> None:
+        """As uvicorn would, but it puts a chunk together first."""
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if not cycle.disconnected:
+            self.transport.writelines((b"%x\r\n" % len(body), body, b"\r\n"))
+
+    def divert(self, pieces: Pieces) -> bool:
+        """Let what is left of the body that is being read pass the parser by, to ``pieces``.
+
+        It is not, when the body is another request's, of unknown length, or before a change of protocol.
+        """
+        if self.cycle is not pieces.cycle or not self._in_body or self.body_left <= 0 or self.parser.should_upgrade():
+            return False
+        self._diverted, self._pieces = True, pieces
+        return True
+
+    def divert_no_more(self, pieces: Pieces) -> None:
+        """Nobody takes ``pieces`` any more; the rest of that body is passed over."""
+        if self._pieces is pieces:
+            self._pieces = None
+
+    def diverted(self, count: int) -> None:
+        """So many bytes of the body that is being read came past the parser."""
+        self.body_left -= count
+        if self.body_left == 0 and self._diverted and self.parser is not None:
+            self._diverted = False
+            self.on_message_complete()
+            # The old one still waits for that body: what follows is for another.
+            self.parser = httptools.HttpRequestParser(self)
+            if not self.cycle.keep_alive and not self._deaf:
+                self._finish_only()
+
     # Answers.
 
     @override
     def on_response_complete(self) -> None:
+        # What it did not take of its body is passed over.
+        self._pieces = None
         following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         self._unset_keepalive_if_required()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 from urllib.parse import unquote
 
 from acceleratorAPI.errors import InputError
@@ -35,6 +36,7 @@ class End(Enum):
 
 
 Event = Part | memoryview | End
+Chunk = bytes | bytearray
 
 
 class _State(Enum):
@@ -81,21 +83,24 @@ class MultipartReader:
         self._head = bytearray()
         self._parts = 0
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events ``chunk`` completes.
+    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+        """The events ``data`` completes; a view begins where its buffer does.
 
         Raises:
             InputError: the body is not well-formed, or has too many parts or too long a head.
         """
+        # A view cannot be searched, what it is of can.
+        chunk: Any = data.obj if isinstance(data, memoryview) else data
+        size = len(data)
         at = 0
-        while at < len(chunk) and self._state is not _State.EPILOGUE:
+        while at < size and self._state is not _State.EPILOGUE:
             if self._state is _State.HEAD:
-                at, part = self._read_head(chunk, at)
+                at, part = self._read_head(chunk, at, size)
                 if part is not None:
                     yield part
             else:
                 inside = self._state is _State.DATA
-                at, views, ended = self._read_data(chunk, at)
+                at, views, ended = self._read_data(chunk, at, size)
                 if inside:
                     for view in views:
                         if view:
@@ -112,36 +117,37 @@ class MultipartReader:
         if self._state is not _State.EPILOGUE:
             raise InputError("multipart body: it ends before its final boundary")
 
-    def _read_data(self, chunk: bytes, at: int) -> tuple[int, tuple[memoryview, ...], bool]:
+    def _read_data(self, chunk: Chunk, at: int, size: int) -> tuple[int, tuple[memoryview, ...], bool]:
         """Content up to a delimiter: the new position, the content, and whether the delimiter came."""
         delimiter, carry = self._delimiter, self._carry
         first: tuple[memoryview, ...] = ()
         if carry:
             # Only the first len(delimiter)-1 bytes can complete what the last chunk began.
             reach = at + len(delimiter) - 1
-            joint = carry + chunk[at:reach]
+            joint = carry + chunk[at : min(reach, size)]
             found = joint.find(delimiter)
             if found >= 0:
                 self._enter_head()
                 return at + found + len(delimiter) - len(carry), (memoryview(joint)[:found],), True
-            if reach > len(chunk):
-                kept = self._overlap(joint, 0)
+            if reach > size:
+                kept = self._overlap(joint)
                 self._carry = joint[len(joint) - kept :]
-                return len(chunk), (memoryview(joint)[: len(joint) - kept],), False
+                return size, (memoryview(joint)[: len(joint) - kept],), False
             first = (memoryview(carry),)
             self._carry = b""
         view = memoryview(chunk)
-        found = chunk.find(delimiter, at)
+        found = chunk.find(delimiter, at, size)
         if found >= 0:
             self._enter_head()
             return found + len(delimiter), (*first, view[at:found]), True
-        kept = self._overlap(chunk, max(at, len(chunk) - len(delimiter) + 1))
-        self._carry = chunk[len(chunk) - kept :]
-        return len(chunk), (*first, view[at : len(chunk) - kept]), False
+        last = bytes(chunk[max(at, size - len(delimiter) + 1) : size])
+        kept = self._overlap(last)
+        self._carry = last[len(last) - kept :]
+        return size, (*first, view[at : size - kept]), False
 
-    def _overlap(self, data: bytes, start: int) -> int:
-        """How many bytes at the end of ``data``, not before ``start``, may begin a delimiter."""
-        at = data.find(b"\r", start)
+    def _overlap(self, data: bytes) -> int:
+        """How many bytes at the end of ``data`` may begin a delimiter."""
+        at = data.find(b"\r", max(0, len(data) - len(self._delimiter) + 1))
         while at >= 0:
             if self._delimiter.startswith(data[at:]):
                 return len(data) - at
@@ -153,13 +159,13 @@ class MultipartReader:
         self._head.clear()
         self._state = _State.HEAD
 
-    def _read_head(self, chunk: bytes, at: int) -> tuple[int, Part | None]:
+    def _read_head(self, chunk: Chunk, at: int, size: int) -> tuple[int, Part | None]:
         """What follows a delimiter: the end of the body, or the head of the next part."""
         head, before = self._head, len(self._head)
-        head += chunk[at : at + MAX_HEADER_BYTES + 4 - before]
+        head += chunk[at : min(size, at + MAX_HEADER_BYTES + 4 - before)]
         if head.startswith(b"--"):
             self._state = _State.EPILOGUE
-            return len(chunk), None
+            return size, None
         line_end = head.find(b"\r\n")
         if line_end < 0:
             # The beginning of "--", or padding and perhaps the beginning of a line end.
@@ -172,7 +178,7 @@ class MultipartReader:
         if end < 0:
             if len(head) > MAX_HEADER_BYTES:
                 raise InputError(f"multipart body: the head of a part is longer than {MAX_HEADER_BYTES} bytes")
-            return len(chunk), None
+            return size, None
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise InputError(f"multipart body: more than {MAX_PARTS} parts")

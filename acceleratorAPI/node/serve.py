@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from acceleratorAPI.errors import ConfigurationError, InputError, nearest
 from acceleratorAPI.functions import registry
@@ -29,7 +30,7 @@ from acceleratorAPI.node.guard import Guard
 from acceleratorAPI.node.headers import SecurityHeaders
 from acceleratorAPI.node.http_protocol import protocol
 from acceleratorAPI.node.lease import LeaseWatch
-from acceleratorAPI.node.limits import usable_connections
+from acceleratorAPI.node.limits import Limits, usable_connections
 from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.sandbox import Sandbox, check_required
@@ -42,6 +43,7 @@ from acceleratorAPI.node.tls import server_context
 from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
+from acceleratorAPI.node.wire import Wire
 from acceleratorAPI.protocol.records import Lease
 
 log = logging.getLogger(__name__)
@@ -80,20 +82,11 @@ class _Node:
         """Serve until the end."""
         settings, state = self._settings, self._state
         assert state is not None
-        if settings.accelerator is not None and settings.accelerator not in registry.installed():
-            hint = nearest(settings.accelerator, registry.installed())
-            raise ConfigurationError(f"--accelerator {settings.accelerator!r}: no such function is installed; {hint}")
+        _check_accelerator(settings.accelerator)
         policy = ssrf.policy(settings.urls, settings.urls_under, settings.urls_allow_address)
         tokens = state.tokens(settings.token_file) if settings.auth == "token" else None
         spool = Spool(state.spool)
-        sandbox = Sandbox(
-            settings.sandbox,
-            tuple(map(str, (*state.workplaces(), *settings.files_under, *settings.sandbox_allow))),
-            str(state.temporary),
-            settings.worker_memory,
-        )
-        if sandbox.mode == "require":
-            check_required(sandbox)
+        sandbox = _sandbox(settings, state)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
@@ -113,21 +106,9 @@ class _Node:
         service = Service(settings, database, spool, uploads, couriers, engine, self._lease, urls, self._pool, observer)
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
         guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
-        config = uvicorn.Config(
-            Access(SecurityHeaders(guard), observer, log_requests=settings.access_log),
-            loop="uvloop",
-            http=protocol(limits),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+        app = Access(SecurityHeaders(guard), observer, log_requests=settings.access_log)
         hooks = _Hooks(lambda: state.write_address(url, VERSION), self._end_now)
-        server = _Server(config, self._pool, engine, hooks, _Tls(tls, limits.head_s))
+        server = _Server(_configured(app, limits), self._pool, engine, hooks, _Tls(tls, limits.head_s))
         log.info("listening on %s, state in %s", url, state.folder)
         try:
             server.run([listener])
@@ -206,10 +187,9 @@ class _Server(uvicorn.Server):
         self._expiry = asyncio.create_task(self._expire())
         self._hooks.listening()
 
-    def _connection(self) -> asyncio.Protocol:
+    def _connection(self) -> Wire:
         kind: Any = self.config.http_protocol_class
-        connection: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state={})
-        return connection
+        return Wire(kind(config=self.config, server_state=self.server_state, app_state={}))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -232,6 +212,36 @@ class _Server(uvicorn.Server):
             server.close()
         await self._engine.drain()
         await super().shutdown(sockets)
+
+
+def _check_accelerator(name: str | None) -> None:
+    if name is not None and name not in registry.installed():
+        hint = nearest(name, registry.installed())
+        raise ConfigurationError(f"--accelerator {name!r}: no such function is installed; {hint}")
+
+
+def _sandbox(settings: Settings, state: StateFolder) -> Sandbox:
+    writable = (*state.workplaces(), *settings.files_under, *settings.sandbox_allow)
+    sandbox = Sandbox(settings.sandbox, tuple(map(str, writable)), str(state.temporary), settings.worker_memory)
+    if sandbox.mode == "require":
+        check_required(sandbox)
+    return sandbox
+
+
+def _configured(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=protocol(limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,13 +1,12 @@
-"""The spool: the node's files under random names, and a writer that fills one while the next bytes arrive."""
+"""The spool: the node's files under random names, and a writer of one."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets
 from collections.abc import Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crc32c import crc32c as crc32c_of
@@ -18,6 +17,7 @@ from acceleratorAPI.node.streams import GROWING
 
 BUFFER_BYTES = 1 << 20
 RESERVE_BYTES = 2 << 30
+_QUICKLY_GONE_BYTES = 64 << 20
 
 
 class Spool:
@@ -80,11 +80,22 @@ class Spool:
 
     def remove(self, *names: str | None) -> None:
         """Remove these files, as far as they exist."""
-        for name in names:
-            if name:
+        for name in filter(None, names):
+            for path in (self.path(name), self.growing(name)):
                 with contextlib.suppress(OSError):
-                    self.path(name).unlink(missing_ok=True)
-                    self.growing(name).unlink(missing_ok=True)
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    try:
+                        path.unlink(missing_ok=True)
+                    finally:
+                        self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        """Give back the pages and blocks of a removed file: at once, or, of a large one, without waiting for it."""
+        if os.fstat(descriptor).st_size > _QUICKLY_GONE_BYTES:
+            with contextlib.suppress(RuntimeError):  # the process ends
+                self.threads.submit(os.close, descriptor)
+                return
+        os.close(descriptor)
 
     def sweep(self, keep: Iterable[str]) -> int:
         """Remove every file but ``keep`` (what a killed node left behind); how many they were."""
@@ -127,28 +138,18 @@ class Spool:
 
     def writer(self, name: str, *, at: int | None = None, crc32c: int = 0) -> SpoolWriter:
         """A writer of the new file ``name``, or of one that exists, from the offset ``at`` on."""
-        return SpoolWriter(self.path(name), self.threads, at, crc32c)
+        return SpoolWriter(self.path(name), at, crc32c)
 
 
 class SpoolWriter:
-    """Writes a file through two reused buffers: one fills while a thread writes the other and sums it up.
-
-    Fresh memory for each chunk would cost twice the processor time: each one is page-faulted anew.
+    """Writes a file and sums it up. It waits for the disk: for threads.
 
     Attributes:
-        size_bytes: taken so far, on the disk or not.
         end: offset in the file up to which all is written.
         crc32c: of the file up to ``end``, when the writer was given the one up to its start.
     """
 
-    def __init__(self, path: Path, threads: Executor, at: int | None = None, crc32c: int = 0) -> None:
-        self._path = path
-        self._threads = threads
-        self._filling = memoryview(bytearray(BUFFER_BYTES))
-        self._spare: memoryview | None = None
-        self._fill = 0
-        self._pending: asyncio.Future[None] | None = None
-        self.size_bytes = 0
+    def __init__(self, path: Path, at: int | None, crc32c: int) -> None:
         self.end = at or 0
         self.crc32c = crc32c
         flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -157,57 +158,12 @@ class SpoolWriter:
         except OSError as error:
             raise disk_error("store the file", error) from error
 
-    async def write(self, data: memoryview) -> None:
-        """Take ``data``, waiting for the disk when both buffers are full.
+    def write(self, data: memoryview) -> None:
+        """Put all of ``data`` into the file.
 
         Raises:
-            DiskFullError: an earlier part did not fit.
+            DiskFullError: it does not fit.
         """
-        at = 0
-        while at < len(data):
-            taken = min(len(data) - at, BUFFER_BYTES - self._fill)
-            self._filling[self._fill : self._fill + taken] = data[at : at + taken]
-            self._fill += taken
-            at += taken
-            if self._fill == BUFFER_BYTES:
-                await self._swap()
-        self.size_bytes += len(data)
-
-    async def close(self) -> None:
-        """Everything to the file, and close it."""
-        if self._fill:
-            await self._swap()
-        await self._settle()
-        os.close(self._descriptor)
-        self._descriptor = -1
-
-    async def abandon(self) -> None:
-        """Close the file as it is, whatever happened before; what was not written yet is lost."""
-        if self._pending is not None:
-            # The thread must be done with the descriptor before its number can be given to another file.
-            await asyncio.wait([self._pending])
-            self._pending.exception()
-            self._pending = None
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    async def _swap(self) -> None:
-        await self._settle()
-        full, self._filling = self._filling, self._spare or memoryview(bytearray(BUFFER_BYTES))
-        self._spare = full
-        loop = asyncio.get_running_loop()
-        self._pending = loop.run_in_executor(self._threads, self._write_all, full[: self._fill])
-        self._fill = 0
-
-    async def _settle(self) -> None:
-        if self._pending is None:
-            return
-        # Shielded: when the request is cancelled, abandon() still waits for the thread.
-        await asyncio.shield(self._pending)
-        self._pending = None
-
-    def _write_all(self, data: memoryview) -> None:
         crc32c = crc32c_of(data, self.crc32c)
         size = len(data)
         try:
@@ -219,3 +175,7 @@ class SpoolWriter:
             raise disk_error("store the file", error) from error
         self.crc32c = crc32c
         self.end += size
+
+    def close(self) -> None:
+        """Close the file as it is."""
+        os.close(self._descriptor)

@@ -11,12 +11,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from acceleratorAPI.errors import AcceleratorError, InputError, NotFoundError, OffsetError, StateError
 from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.database import Database
+from acceleratorAPI.node.pieces import in_thread
 from acceleratorAPI.node.rows import UploadRow, now
 from acceleratorAPI.node.spool import BUFFER_BYTES, Spool, SpoolWriter
 
@@ -24,11 +25,14 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_BYTES = 64 << 20
 
+# Gives the pieces of a body to a sink that runs in a thread, and has a look allowed at what was taken between them.
+Pour = Callable[[Callable[[memoryview], None]], AsyncIterator[None]]
+
 
 class Checksum(Protocol):
     """Sums up one piece."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: memoryview, /) -> None:
         """Take the next bytes."""
 
     def verify(self) -> None:
@@ -145,17 +149,17 @@ class Uploads:
         self,
         upload: Upload,
         offset: int,
-        chunks: AsyncIterator[bytes],
+        pour: Pour,
         checksum: Checksum | None = None,
         *,
         last: bool | None = None,
     ) -> None:
-        """Add what ``chunks`` bring; a request that is still adding is ended first.
+        """Add what ``pour`` brings; a request that is still adding is ended first.
 
         Args:
             upload: to add to.
             offset: where the piece begins.
-            chunks: the piece.
+            pour: gives the piece to what it is called with.
             checksum: of the piece, to be right before any of it counts.
             last: whether the upload ends with this piece; ``None``: when its length is reached.
 
@@ -171,40 +175,39 @@ class Uploads:
                 raise OffsetError(f"the upload stands at offset {row.offset}, not {offset}: go on from there")
             if row.complete:
                 # An empty piece at the end says nothing new.
-                async for chunk in chunks:
-                    if chunk:
-                        raise StateError("the upload is complete: nothing can be added to it")
+                async for _ in pour(_refuse_more):
+                    pass
                 return
-            await self._take(upload, chunks, checksum)
+            await self._take(upload, pour, checksum)
             await self._finish(upload, last)
 
-    async def _take(self, upload: Upload, chunks: AsyncIterator[bytes], checksum: Checksum | None) -> None:
-        row, begin = upload.row, upload.row.offset
-        saved = begin
-        writer = self._spool.writer(row.id, at=begin, crc32c=row.crc32c)
+    async def _take(self, upload: Upload, pour: Pour, checksum: Checksum | None) -> None:
+        row = upload.row
+        saved = row.offset
+        writer = self._spool.writer(row.id, at=row.offset, crc32c=row.crc32c)
+
+        def take(piece: memoryview) -> None:
+            if row.length is not None and writer.end + len(piece) > row.length:
+                raise InputError(f"the upload becomes longer than the {row.length} bytes it was announced with")
+            if checksum is not None:
+                checksum.update(piece)
+            writer.write(piece)
+
         try:
-            async for chunk in chunks:
+            async for _ in pour(take):
                 if upload.removed:
                     raise NotFoundError("the upload was removed")
-                if row.length is not None and begin + writer.size_bytes + len(chunk) > row.length:
-                    raise InputError(f"the upload becomes longer than the {row.length} bytes it was announced with")
-                if checksum is not None:
-                    checksum.update(chunk)
-                await writer.write(memoryview(chunk))
                 if checksum is None:
                     self._advance(upload, writer)
                     if row.offset - saved >= SAVE_EVERY_BYTES:
                         saved = row.offset
                         await self._save(upload)
-            await writer.close()
             if checksum is not None:
                 checksum.verify()
             self._advance(upload, writer)
         except BaseException:
             if checksum is None:
                 # What arrived before the cut counts, and may have been all.
-                with contextlib.suppress(AcceleratorError):
-                    await writer.close()
                 row.complete = writer.end == row.length
                 self._advance(upload, writer)
                 upload.change.notify()
@@ -212,7 +215,7 @@ class Uploads:
                 await self._save(upload)
             raise
         finally:
-            await writer.abandon()
+            writer.close()
 
     async def _finish(self, upload: Upload, last: bool | None) -> None:
         """Put what was taken on the disk, and see whether it was all."""
@@ -260,25 +263,23 @@ class Uploads:
         writer = self._spool.writer(whole.row.id, at=0)
         try:
             for part in parts:
-                async for data in self._content(part):
-                    await writer.write(memoryview(data))
+                await in_thread(self._spool.threads, self._copy, part, writer)
                 self._advance(whole, writer)
-            await writer.close()
-            self._advance(whole, writer)
         except BaseException:
-            await writer.abandon()
             await self.remove(whole)
             raise
+        finally:
+            writer.close()
         await self._finish(whole, None)
         for part in parts:
             await self.remove(part)
         return whole
 
-    async def _content(self, part: Upload) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
+    def _copy(self, part: Upload, writer: SpoolWriter) -> None:
+        block = memoryview(bytearray(BUFFER_BYTES))
         with self._spool.path(part.row.id).open("rb", buffering=0) as file:
-            while data := await loop.run_in_executor(self._spool.threads, file.read, BUFFER_BYTES):
-                yield data
+            while count := file.readinto(block):
+                writer.write(block[:count])
 
     async def remove(self, upload: Upload) -> None:
         """Remove it, ending whatever still adds to it. Whoever follows it sees ``removed``."""
@@ -344,6 +345,10 @@ def _ended(upload: Upload) -> AcceleratorError:
     if upload.removed:
         return NotFoundError("the upload was removed")
     return StateError("another request took this upload over")
+
+
+def _refuse_more(_piece: memoryview) -> None:
+    raise StateError("the upload is complete: nothing can be added to it")
 
 
 def boot_id() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from starlette.responses import Response
 
 from acceleratorAPI.errors import InputError, IntegrityError, OffsetError
 from acceleratorAPI.node import openapi
-from acceleratorAPI.node.bodies import chunks
+from acceleratorAPI.node.bodies import pour
 from acceleratorAPI.node.clients import client_of, own_upload
 from acceleratorAPI.node.download import Download, crc32c_field
 from acceleratorAPI.node.problems import RequestError, problem
@@ -44,7 +45,7 @@ _DIGEST = re.compile(r"([a-z0-9\-]+)=:([A-Za-z0-9+/=]*):")
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: memoryview, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
@@ -65,7 +66,7 @@ class _Checksum:
         self._expected = expected
         self._hash: _Hash = ALGORITHMS[name]()
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: memoryview, /) -> None:
         self._hash.update(data)
 
     def verify(self) -> None:
@@ -192,7 +193,8 @@ class _Routes:
         return Download(request, self._service.spool.path(upload.row.id), self._service.spool.threads)
 
     async def _append(self, request: Request, upload: Upload, offset: int, last: bool | None) -> None:
-        await self._uploads.append(upload, offset, chunks(request), _checksum(request.headers), last=last)
+        body = functools.partial(pour, request, self._service.spool.threads)
+        await self._uploads.append(upload, offset, body, _checksum(request.headers), last=last)
 
     def _created(self, request: Request, upload: Upload, tus: bool) -> Response:
         answer = Response(status_code=201, headers=self._headers(upload, tus))
