@@ -62,6 +62,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "general", "node_opens_urls", "flag", "no", "The node, not the client, reads and writes URLs given to process."
     ),
+    Setting(
+        "general", "connections", "count", "", "How many connections to send or fetch one file over; empty: as helps."
+    ),
     Setting("general", "node_token", "secret", "", "Bearer token of a node that is reached by its address alone."),
     Setting(
         "general",

@@ -16,6 +16,7 @@ from acceleratorAPI.client import lifetime
 from acceleratorAPI.client.instance import acquire
 from acceleratorAPI.client.job import Destination, Job, JobGroup, OnProgress
 from acceleratorAPI.client.results import ProcessResult, StartResult, StopResult
+from acceleratorAPI.client.resume import digest
 from acceleratorAPI.client.session import Session
 from acceleratorAPI.client.transfer import Input, Source
 from acceleratorAPI.config import Configuration
@@ -131,6 +132,11 @@ class Accelerator:
     def gives_output(self) -> bool:
         """Whether the function is known, once started, to give a file each time."""
         return self._session is not None and self._session.card.get("output") == "required"
+
+    @property
+    def takes_input(self) -> bool:
+        """Whether the function may take an input, as far as it is known."""
+        return self._session is None or self._session.card.get("input") != "none"
 
     def start(
         self, datafile: Source | None = None, *, stop_mode: StopMode | int | str | None = None, **parameters: Any
@@ -321,7 +327,9 @@ class Accelerator:
         values = {**(self.settings.get("process", "parameters") or {}), **parameters}
         job = Job(session, group, Input(src) if src is not None else None, dst)
         shared = self._shared_files and session.shares_files
-        return job.run(values, progress, shared, bool(self.settings.get("general", "node_opens_urls")))
+        setting = self.settings.get
+        opens, several = bool(setting("general", "node_opens_urls")), setting("general", "connections")
+        return job.run(values, progress, shared, opens, several)
 
     def _wanted_stop_mode(self, session: Session, asked: StopMode | None) -> StopMode | None:
         """What was asked; else what was set; else what fits the instance; ``None``: as it is."""
@@ -346,7 +354,7 @@ class Accelerator:
         if reuse and session.place.origin != "made":
             newest = session.node.newest_configuration()
             if newest is not None and newest.used and newest.accelerator == self.accelerator:
-                session.configuration = newest
+                session.configuration, session.configured = newest, ""
                 return True
         if source is None and session.card.get("datafile") == "required":
             wanted = session.card.get("datafile_format") or "a configuration file"
@@ -358,6 +366,8 @@ class Accelerator:
         env = {"accelerator": self.accelerator, **{name: value for name, value in env.items() if value}}
         app = {"specific": dict(values)}
         session.configuration = session.node.configure({"env": env, "app": app}, source, lambda *_: None)
+        identity = source.identity if source is not None else None
+        session.configured = digest(session, [values, identity]) if source is None or identity is not None else ""
         return False
 
     def _start_result(self, session: Session, reused: bool, elapsed_s: float) -> StartResult:

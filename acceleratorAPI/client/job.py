@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import secrets
+import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from io import BytesIO
+from io import BytesIO, FileIO
 from typing import Any, BinaryIO
 
-from acceleratorAPI.client.fetch import Fetch
+from acceleratorAPI.client.fetch import Fetch, Sink
+from acceleratorAPI.client.keep import Call
 from acceleratorAPI.client.node import POLL_S, succeeded
+from acceleratorAPI.client.pace import connections
 from acceleratorAPI.client.results import Phase, ProcessResult, TransferProgress
+from acceleratorAPI.client.resume import Resumption, the_call
+from acceleratorAPI.client.retry import Backoff
 from acceleratorAPI.client.session import Session
-from acceleratorAPI.client.transfer import Input, Output
+from acceleratorAPI.client.transfer import Input
 from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import (
     FileAccessError,
     InputError,
     JobCancelledError,
+    NodeBusyError,
     NodeUnreachableError,
     NotFoundError,
     StateError,
@@ -63,11 +70,10 @@ class JobGroup:
             self.check()
             self._running.add(job_id)
 
-    def drop(self, job_id: str) -> None:
-        """The job is over: the node need not keep it."""
+    def forget(self, job_id: str) -> None:
+        """The job is over."""
         with self._lock:
             self._running.discard(job_id)
-        self._session.drop_job(job_id)
 
     def cancel(self) -> None:
         """End all there are, and let none begin."""
@@ -101,13 +107,21 @@ class Job:
                 self._path = os.path.abspath(local or text)
         self._tell: OnProgress | None = None
         self._received = 0
+        self._connections: int | None = None
+        self._stopped = False
         self._fetching: Future[bytes | None] | None = None
+        self._fetch_now: Fetch | None = None
         named = self._path is not None or self._remote is not None
         if destination is not None and not named and not callable(getattr(destination, "write", None)):
             raise TypeError(f"dst: expected a path or an open binary file, not {type(destination).__name__}")
 
     def run(
-        self, parameters: Mapping[str, Any], progress: OnProgress | None, shared: bool, node_opens_urls: bool = False
+        self,
+        parameters: Mapping[str, Any],
+        progress: OnProgress | None,
+        shared: bool,
+        node_opens_urls: bool = False,
+        connections: int | None = None,
     ) -> ProcessResult:
         """Do it all.
 
@@ -116,6 +130,7 @@ class Job:
             progress: told of the way the job makes; it runs in the calling thread.
             shared: the node may use the files in place.
             node_opens_urls: the node, not this program, is to read and write URLs.
+            connections: how many to use for one file; ``None``: as many as help.
 
         Raises:
             InputError: an end cannot be used; found before anything is sent.
@@ -125,6 +140,7 @@ class Job:
         started = time.perf_counter()
         self._group.check()
         self._node_opens_urls = node_opens_urls
+        self._connections = connections
         self._check()
         self._tell = progress
         try:
@@ -160,30 +176,56 @@ class Job:
     def _work(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRecord, bytes | None]:
         """Upload, job and fetch, each going on while the one before it does."""
         wanted, source = self._wanted(parameters, shared)
-        node = self._session.node
+        session, node = self._session, self._session.node
         with contextlib.ExitStack() as stack:
-            upload = None
-            if source is not None:
-                reader, size_bytes = source.open()
+            reader, size_bytes = source.open() if source is not None else (None, None)
+            if source is not None and reader is not None:
                 stack.callback(source.close, reader)
-                upload = Upload(node, reader, size_bytes, lambda done: self._report("upload", done, size_bytes))
-                stack.callback(self._session.drop_upload, upload)
-                upload.begin()
-                wanted.upload = upload.url
-            whole = upload is None or upload.complete
-            record = node.begin_job(wanted, secrets.token_hex(16), POLL_S if whole and self._tell is None else 0)
-            stack.callback(self._group.drop, record.id)
+            self._resumption = resume = Resumption(session, self._the_call(wanted, source), self._path)
+            stack.push(resume.end)
+            resume.begin(size_bytes)
+
+            def new_upload() -> Upload:
+                assert reader is not None
+                several = self._several(size_bytes or 0) if source is not None and source.is_regular_file else 1
+                tell = functools.partial(self._report, "upload", total=size_bytes)
+                upload = Upload(node, reader, size_bytes, tell, several)
+                stack.push(resume.unless_left(lambda: session.drop_upload(upload)))
+                return upload
+
+            found = resume.take_up(wanted, new_upload, reader)
+            if found is None:
+                upload = new_upload() if source is not None else None
+                if upload is not None:
+                    upload.begin()
+                    wanted.upload = upload.url
+                    resume.note_upload(upload)
+                whole = upload is None or upload.complete
+                found = upload, node.begin_job(wanted, resume.key, POLL_S if whole and self._tell is None else 0)
+            upload, record = found
+            stack.push(resume.unless_left(lambda: session.drop_job(record.id)))
+            stack.callback(self._group.forget, record.id)
             self._group.add(record.id)
-            if wanted.target is None and self._session.card.get("output") == "required" and not record.ended:
+            resume.note_job(record, upload)
+            if wanted.target is None and session.card.get("output") == "required" and not record.ended:
                 return self._overlapped(record, upload)
             if upload is not None:
                 self._send_rest(upload, record)
             record = self._follow(record)
             if record.result is None:
                 return record, None
-            data = self._fetch(record.id)
+            data = self._fetch(record.id, record)
             self._report("download", self._received, self._received)
             return record, data
+
+    def _the_call(self, wanted: JobRequest, source: Input | None) -> Call | None:
+        """What a later process would know this call by, if its output is a file's."""
+        plain = self._path is not None and (os.path.isfile(self._path) or not os.path.lexists(self._path))
+        return the_call(self._session, wanted, source) if plain else None
+
+    def _several(self, size_bytes: int) -> int:
+        """How many connections to use for so many bytes."""
+        return connections(self._session.node.url, size_bytes, self._connections)
 
     def _wanted(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRequest, Input | None]:
         """What to ask the node for, and the input that must be sent."""
@@ -212,20 +254,26 @@ class Job:
     def _overlapped(self, record: JobRecord, upload: Upload | None) -> tuple[JobRecord, bytes | None]:
         """Fetch in a thread of its own while the calling one sends; both end before this does."""
         with ThreadPoolExecutor(1, thread_name_prefix="fetch") as threads:
-            self._fetching = fetching = threads.submit(self._fetch, record.id)
+            self._fetching = fetching = threads.submit(self._fetch, record.id, None)
             try:
                 if upload is not None:
                     self._send_rest(upload, record)
+                # Who knows that the job has ended may take the rest of its output over several connections.
+                asks = self._tell is not None or self._several(sys.maxsize) > 1
                 while not fetching.done():
-                    if self._tell is not None and not record.ended:
-                        record = self._session.node.job(record.id, _TELL_EVERY_S)
+                    if asks and not record.ended:
+                        record = self._ask(record.id, _TELL_EVERY_S)
                         self._report_node(record.progress)
-                        self._report("download", self._received, None)
+                        if record.ended and self._fetch_now is not None:
+                            self._fetch_now.record = record
                     else:
                         wait([fetching], _TELL_EVERY_S)
-            except BaseException:
-                # Without its job the fetch ends, too.
-                self._session.drop_job(record.id)
+                    self._report("download", self._received, None)
+            except BaseException as error:
+                self._stopped = True
+                if not self._resumption.leaves(error):
+                    # Without its job the fetch ends, too.
+                    self._session.drop_job(record.id)
                 raise
         data = fetching.result()
         record = self._follow(record)
@@ -237,15 +285,26 @@ class Job:
             upload.finish()
         except NotFoundError:
             # The job has ended: it says why, or was done before the answer to the last piece came.
-            if not self._session.node.job(record.id, POLL_S).ended:
+            if not self._ask(record.id, POLL_S).ended:
                 raise
+        self._resumption.note_input(upload)
 
     def _follow(self, record: JobRecord) -> JobRecord:
         wait_s = POLL_S if self._tell is None else _TELL_EVERY_S
         while not record.ended:
-            record = self._session.node.job(record.id, wait_s)
+            record = self._ask(record.id, wait_s)
             self._report_node(record.progress)
         return succeeded(record)
+
+    def _ask(self, job_id: str, wait_s: float) -> JobRecord:
+        """The job, however long the node is away."""
+        backoff = Backoff(self._session.node.has_ended)
+        while True:
+            try:
+                return self._session.node.job(job_id, wait_s)
+            except (NodeUnreachableError, NodeBusyError) as error:
+                self._group.check()
+                backoff.wait(error)
 
     def _report_node(self, progress: Progress) -> None:
         """What the node is at: fetching the input from its URL, computing, or taking the output to its URL."""
@@ -256,34 +315,45 @@ class Job:
         else:
             self._report("compute", progress.bytes_in, progress.bytes_total)
 
-    def _fetch(self, job_id: str) -> bytes | None:
+    def _fetch(self, job_id: str, record: JobRecord | None) -> bytes | None:
         """The output to where it belongs, or as bytes."""
         memory = BytesIO() if self._destination is None else None
         try:
-            with self._target(memory) as target:
-                Fetch(self._session.node, job_id, target, self._count_received).run()
+            with self._sink(memory) as sink:
+                fetch = Fetch(self._session.node, job_id, sink, self._count_received, self._several)
+                fetch.record = record
+                self._fetch_now = fetch
+                fetch.run()
         except OSError as error:
             raise access_error("write", _destination_name(self._destination), error) from error
         return memory.getvalue() if memory is not None else None
 
     def _count_received(self, done: int) -> None:
         self._group.check()
+        if self._stopped:
+            raise JobCancelledError("the job was given up")
         self._received = done
 
     @contextlib.contextmanager
-    def _target(self, memory: BytesIO | None) -> Iterator[Output]:
+    def _sink(self, memory: BytesIO | None) -> Iterator[Sink]:
         if memory is not None:
-            yield memory
+            yield Sink(memory, empty=lambda: _empty(memory))
+        elif self._resumption.keep is not None:
+            yield self._resumption.sink()
+            self._resumption.keep.finish()
         elif self._path is not None:
             with replacing(self._path) as file:
-                yield file
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    yield Sink(file, empty=lambda: _empty(file), descriptor=file.fileno())
+                else:
+                    yield Sink(file)
         elif self._remote is not None:
             with access.replacing(self._remote) as remote:
-                yield remote
+                yield Sink(remote)
         else:
-            yield self._destination  # type: ignore[misc]  # neither None nor a path: an open file
+            yield Sink(self._destination)  # type: ignore[arg-type]  # neither None nor a path: an open file
 
-    def _report(self, phase: Phase, done: int, total: int | None) -> None:
+    def _report(self, phase: Phase, done: int, total: int | None = None) -> None:
         self._group.check()
         if phase == "upload" and self._fetching is not None and self._fetching.done():
             # An output that cannot be written is told now, not after the rest of the input has been sent.
@@ -312,6 +382,11 @@ class Job:
     def _gave_output(self, record: JobRecord) -> bool:
         """Of a function whose output is optional, only a job that wrote something did."""
         return self._session.card.get("output") != "optional" or record.progress.bytes_out > 0
+
+
+def _empty(file: BytesIO | FileIO) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 def _check_output(shown: str, path: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -26,7 +30,6 @@ from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.errors import (
     AcceleratorError,
     AuthenticationError,
-    DiskFullError,
     FunctionFailedError,
     NodeBusyError,
     NodeError,
@@ -43,12 +46,16 @@ CONNECT_S = 10.0
 # No limit on a whole request, only on silence: longer than the node's longest long poll.
 IDLE_S = 120.0
 POLL_S = 30
-BUSY_TRIES = 6
+# Of a piece of an upload and of an output that is followed: what moves is seen to move, so silence is a cut soon.
+PIECE_IDLE_S = 30.0
+_BLOCK_BYTES = 128 << 10
+BUSY_PATIENCE_S = 60.0
 READ_TRIES = 3
 TUS_VERSION = "1.0.0"
 UPLOAD_TYPE = "application/offset+octet-stream"
 
 _JOBS = paths.JOBS.rstrip("/")
+_DIGEST = re.compile(r"crc32c=:([A-Za-z0-9+/=]{8}):")
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 _BY_STATUS: dict[int, type[NodeError]] = {
@@ -59,12 +66,26 @@ _BY_STATUS: dict[int, type[NodeError]] = {
 }
 
 
+class UploadState(NamedTuple):
+    """How far an upload is.
+
+    Attributes:
+        offset: bytes the node has.
+        complete: these are all.
+        crc32c: of these; ``None`` when the node did not tell.
+    """
+
+    offset: int
+    complete: bool
+    crc32c: int | None
+
+
 class _PatientHTTP(HTTPConnection):
     """Sends under the idle limit; urllib3 would send under the shorter one for connecting."""
 
     def connect(self) -> None:
         super().connect()
-        self.sock.settimeout(IDLE_S)
+        self.sock.settimeout(PIECE_IDLE_S)
 
 
 class _PatientHTTPS(HTTPSConnection):
@@ -72,7 +93,7 @@ class _PatientHTTPS(HTTPSConnection):
         super().connect()
         if not self.is_verified:
             raise ssl.SSLError("nobody vouches for the certificate")
-        self.sock.settimeout(IDLE_S)
+        self.sock.settimeout(PIECE_IDLE_S)
 
 
 class _HTTPPool(HTTPConnectionPool):
@@ -153,14 +174,12 @@ class NodeClient:
         """
         body = wanted.model_dump_json(exclude_defaults=True).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        backoff = Backoff()
+        backoff = Backoff(self.has_ended)
         while True:
             try:
                 answer = self._request("POST", f"{_JOBS}?wait={wait_s:g}", body=body, headers=headers)
                 return _record(JobRecord, self._parsed(answer))
             except (NodeBusyError, NodeUnreachableError) as error:
-                if isinstance(error, NodeUnreachableError) and self._has_ended():
-                    raise
                 backoff.wait(error)
 
     def job(self, job_id: str, wait_s: float) -> JobRecord:
@@ -176,9 +195,7 @@ class NodeClient:
         headers = {"Tus-Resumable": TUS_VERSION, "Content-Type": UPLOAD_TYPE}
         headers |= {"Upload-Defer-Length": "1"} if size_bytes is None else {"Upload-Length": str(size_bytes)}
         headers |= {"Upload-Checksum": checksum} if checksum else {}
-        answer = self._request("POST", paths.FILES, body=piece, headers=headers)
-        answer.drain_conn()
-        answer.release_conn()
+        answer = self._send_piece("POST", paths.FILES, piece, headers)
         return self._own(answer.headers.get("Location", ""))
 
     def add_to_upload(self, url: str, offset: int, piece: memoryview, checksum: str, length: int | None) -> None:
@@ -190,18 +207,41 @@ class NodeClient:
             "Upload-Checksum": checksum,
         }
         headers |= {"Upload-Length": str(length)} if length is not None else {}
-        answer = self._request("PATCH", url, body=piece, headers=headers)
-        answer.drain_conn()
-        answer.release_conn()
+        self._send_piece("PATCH", url, piece, headers)
 
-    def upload_offset(self, url: str) -> tuple[int, bool]:
-        """How many bytes of an upload are there, and whether these are all."""
+    def put_ahead(self, url: str, offset: int, piece: memoryview, checksum: str) -> int:
+        """Put a piece that need not be the next one into an upload of known length; how far it is without a hole."""
+        headers = {
+            "Tus-Resumable": TUS_VERSION,
+            "Content-Type": UPLOAD_TYPE,
+            "Upload-Offset": str(offset),
+            "Upload-Checksum": checksum,
+            "Upload-Ahead": "?1",
+        }
+        return self._upload_state(self._send_piece("PATCH", url, piece, headers)).offset
+
+    def upload_state(self, url: str) -> UploadState:
+        """How far an upload is."""
         answer = self._request("HEAD", url, headers={"Tus-Resumable": TUS_VERSION})
         answer.release_conn()
+        return self._upload_state(answer)
+
+    def _upload_state(self, answer: BaseHTTPResponse) -> UploadState:
         offset, length = answer.headers.get("Upload-Offset", ""), answer.headers.get("Upload-Length")
         if not offset.isdecimal():
             raise NodeError(f"{self.url}: no Upload-Offset in the answer; is this a node?")
-        return int(offset), offset == length
+        digest = _DIGEST.search(answer.headers.get("Repr-Digest", ""))
+        crc32c = int.from_bytes(base64.b64decode(digest[1]), "big") if digest else None
+        return UploadState(int(offset), offset == length, crc32c)
+
+    def _send_piece(self, method: str, url: str, piece: memoryview, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        """Send a body in blocks, each under the idle limit: one limit for all of it would be a least speed."""
+        blocks = [piece[at : at + _BLOCK_BYTES] for at in range(0, len(piece), _BLOCK_BYTES)]
+        sent = {**headers, "Content-Length": str(len(piece))}
+        answer = self._request(method, url, body=blocks, headers=sent, idle_s=PIECE_IDLE_S)
+        answer.drain_conn()
+        answer.release_conn()
+        return answer
 
     def remove_upload(self, url: str) -> None:
         """Remove an upload. Gone already is fine."""
@@ -220,10 +260,14 @@ class NodeClient:
             self._request("DELETE", f"{_JOBS}/{job_id}").drain_conn()
 
     @contextlib.contextmanager
-    def result(self, job_id: str, offset: int) -> Iterator[BaseHTTPResponse]:
-        """The stream of a job's output from ``offset`` on, which grows while the job runs."""
+    def result(self, job_id: str, offset: int, end: int | None = None) -> Iterator[BaseHTTPResponse]:
+        """The stream of a job's output from ``offset`` on, as it grows; or, of one that is complete, up to ``end``."""
+        if end is None:
+            path, headers = f"{_JOBS}/{job_id}/result?follow=true&offset={offset}", {}
+        else:
+            path, headers = f"{_JOBS}/{job_id}/result", {"Range": f"bytes={offset}-{end - 1}"}
         with self._translated():
-            answer = self._request("GET", f"{_JOBS}/{job_id}/result?follow=true&offset={offset}")
+            answer = self._request("GET", path, headers=headers, idle_s=PIECE_IDLE_S)
             try:
                 yield answer
             except BaseException:
@@ -231,6 +275,11 @@ class NodeClient:
                 answer.close()
                 raise
             answer.release_conn()
+
+    def sign(self, data: bytes) -> str:
+        """A digest of ``data`` that only who has the token can make."""
+        key = self._headers.get("Authorization", "").encode()[:64]
+        return hashlib.blake2b(data, key=key, digest_size=16).hexdigest()
 
     def stop(self) -> App:
         """Drop the configurations."""
@@ -250,23 +299,20 @@ class NodeClient:
         on_read: Callable[[int, int | None], None],
     ) -> Any:
         """POST a form; when the node is busy, again after a while, as long as the file can be read again."""
-        for attempt in range(1, BUSY_TRIES + 1):
+        backoff = Backoff(patience_s=BUSY_PATIENCE_S)
+        while True:
             reader, size = datafile.open() if datafile is not None else (None, None)
             try:
                 file = (datafile.name, reader, size) if datafile is not None and reader is not None else None
                 form = MultipartForm(fields, file, on_read)
                 return self._parsed(self._request("POST", path, body=form, headers=form.headers))
-            except DiskFullError:
-                raise
             except NodeBusyError as error:
-                if attempt == BUSY_TRIES or (datafile is not None and not datafile.repeatable):
+                if datafile is not None and not datafile.repeatable:
                     raise
-                # Full jitter: clients that were refused together do not come back together.
-                time.sleep(random.uniform(0, min(30.0, error.retry_after_s * 2**attempt)))  # noqa: S311
+                backoff.wait(error)
             finally:
                 if datafile is not None and reader is not None:
                     datafile.close(reader)
-        raise AssertionError("unreachable")
 
     def _json(self, method: str, path: str) -> Any:
         return self._parsed(self._request(method, path))
@@ -281,7 +327,13 @@ class NodeClient:
             raise NodeError(f"{self.url}: the answer is not JSON; is this a node?") from error
 
     def _request(
-        self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        idle_s: float | None = None,
     ) -> BaseHTTPResponse:
         """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
         tries = READ_TRIES if method in ("GET", "HEAD", "DELETE") else 1
@@ -292,12 +344,15 @@ class NodeClient:
         # Whatever URL an answer names: the token is for this node alone.
         own = self._headers if _origin(url) == _origin(self.url) else {}
         sent = {**own, **trace_headers(), **(headers or {})}
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=idle_s or IDLE_S)
         for attempt in range(1, tries + 1):
             try:
                 with self._translated():
-                    answer = self._pool.request(method, url, body=body, headers=sent, preload_content=False)
+                    answer = self._pool.request(
+                        method, url, body=body, headers=sent, preload_content=False, timeout=timeout
+                    )
             except NodeUnreachableError:
-                if attempt == tries or self._has_ended():
+                if attempt == tries or self.has_ended():
                     raise
                 time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311
                 continue
@@ -306,7 +361,7 @@ class NodeClient:
             return answer
         raise AssertionError("unreachable")
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether nothing will ever answer again."""
         return "has ended" in self._diagnose() or "is gone" in self._diagnose()
 
@@ -335,10 +390,24 @@ class NodeClient:
         except (ValueError, KeyError, TypeError):
             kind = _BY_STATUS.get(answer.status, NodeError)
             error = kind(f"{self.url} answers {answer.status} {answer.reason or ''} to {what}".replace("  ", " "))
+        if isinstance(error, AuthenticationError):
+            where = "the setting [general] node_token, or the environment's ACCELERATOR_NODE_TOKEN"
+            if "Authorization" in self._headers:
+                return AuthenticationError(f"{self.url} does not take the token (any more): see {where}")
+            return AuthenticationError(f"{self.url} asks for a token: give the one its operator made as {where}")
         if isinstance(error, NodeBusyError):
-            after = answer.headers.get("Retry-After", "")
-            error.retry_after_s = float(after) if after.isdecimal() else NodeBusyError.retry_after_s
+            error.retry_after_s = _retry_after_s(answer.headers.get("Retry-After", ""), type(error).retry_after_s)
         return error
+
+
+def _retry_after_s(text: str, default_s: float) -> float:
+    """Seconds of a ``Retry-After``, which may be a number of them or a date (RFC 9110, 10.2.3)."""
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return default_s
 
 
 def _no_address(url: str) -> NodeError:
@@ -359,12 +428,10 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _new_pool(url: str, trust: Trust) -> urllib3.PoolManager:
-    timeout = urllib3.Timeout(connect=CONNECT_S, read=IDLE_S)
     pool = urllib3.PoolManager(
         num_pools=2,
         maxsize=16,
         block=False,
-        timeout=timeout,
         retries=False,
         blocksize=CHUNK_BYTES,
         # Reading the authorities' certificates takes a while, which a node on loopback need not cost.

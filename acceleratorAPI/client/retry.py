@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from acceleratorAPI.errors import (
     AcceleratorError,
@@ -14,8 +15,9 @@ from acceleratorAPI.errors import (
     OffsetError,
 )
 
-TRIES = 10
 LONGEST_S = 30.0
+# Without any progress; a machine has restarted by then.
+PATIENCE_S = 300.0
 _FIRST_S = 0.2
 _PASSING = (NodeUnreachableError, NodeBusyError, IntegrityError, OffsetError)
 
@@ -23,23 +25,33 @@ _PASSING = (NodeUnreachableError, NodeBusyError, IntegrityError, OffsetError)
 class Backoff:
     """Waits between tries, longer each time, with full jitter: clients cut off together do not come back together."""
 
-    def __init__(self) -> None:
-        self._failed = 0
+    def __init__(self, hopeless: Callable[[], bool] = lambda: False, patience_s: float = PATIENCE_S) -> None:
+        """Args:
+        hopeless: whether nothing will ever answer again.
+        patience_s: how long to wait in all without progress.
+        """
+        self._hopeless = hopeless
+        self._patience_s = patience_s
+        self.progress()
 
     def progress(self) -> None:
         """Something worked: begin anew."""
         self._failed = 0
+        self._waited_s = 0.0
 
     def wait(self, error: AcceleratorError) -> None:
-        """Wait before the next try, or give up.
+        """Wait before the next try, never less than the node asked for; or give up.
 
         Raises:
             AcceleratorError: ``error``, when trying again is no use, or was not for too long.
         """
         passing = isinstance(error, _PASSING) and not isinstance(error, DiskFullError)
         self._failed += 1
-        if not passing or self._failed >= TRIES:
+        least_s = error.retry_after_s if isinstance(error, NodeBusyError) else 0.0
+        wait_s = least_s + random.uniform(0, min(LONGEST_S, _FIRST_S * 2 ** min(self._failed, 10)))  # noqa: S311
+        self._waited_s += wait_s
+        if not passing or self._waited_s > self._patience_s:
             raise error
-        longest_s = min(LONGEST_S, _FIRST_S * 2**self._failed)
-        least_s = min(LONGEST_S, error.retry_after_s) if isinstance(error, NodeBusyError) else 0.0
-        time.sleep(least_s + random.uniform(0, longest_s))  # noqa: S311 - no secret
+        if isinstance(error, NodeUnreachableError) and self._hopeless():
+            raise error
+        time.sleep(wait_s)

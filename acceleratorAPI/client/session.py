@@ -29,6 +29,7 @@ class Session:
         accelerator: the function's name.
         stop_mode: what ``close`` does.
         configuration: the node's, once there is one.
+        configured: digest of what it was made with; empty when it is not known.
         card: what the function takes and gives; empty for a node that does not tell.
         pid: of the process it belongs to.
         ended: nothing may be asked of the node any more.
@@ -42,6 +43,7 @@ class Session:
         # What the node does by itself when this process dies; an instance that was found may be anybody's.
         self._leased = _UNDO.get(place.origin)
         self.configuration: ConfigurationRecord | None = None
+        self.configured = ""
         self.card: Mapping[str, Any] = {}
         self.ended = False
         self.pid = os.getpid()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from io import BytesIO, FileIO
 from typing import BinaryIO, Protocol
 
+from crc32c import crc32c
+
 from acceleratorAPI.errors import FileAccessError, InputError
 from acceleratorAPI.files import open_source
 from acceleratorAPI.native.folder import FolderReader
@@ -16,6 +18,7 @@ from acceleratorAPI.remote import access, names
 
 CHUNK_BYTES = 1 << 20
 FILE_FIELD = "datafile"
+_BLOCK_BYTES = 128 << 10
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
@@ -98,6 +101,14 @@ class Input:
         """Whether it can be sent a second time."""
         named = self.is_regular_file or self.is_folder or self.url is not None
         return self._data is not None or named or self._start is not None
+
+    @property
+    def identity(self) -> list[int | str] | None:
+        """What tells a small input from another without its name being enough; ``None``: nothing does."""
+        if self.is_regular_file and self.path is not None:
+            status = os.stat(self.path)
+            return [self.path, status.st_size, status.st_mtime_ns]
+        return [crc32c(self._data), memoryview(self._data).nbytes] if self._data is not None else None
 
     def open(self) -> tuple[Reader, int | None]:
         """A reader from the start, and how many bytes it has, if that is known. A folder is read as a tar stream."""
@@ -194,6 +205,8 @@ class MultipartForm:
         Raises:
             InputError: the file gave fewer bytes than it had, or text.
         """
+        # Sending one block is under the idle limit: a larger one would be a least speed.
+        size = min(size, _BLOCK_BYTES)
         if self._head:
             part, self._head = self._head[:size], self._head[size:]
             return part
@@ -229,8 +242,13 @@ class MultipartForm:
         return part
 
 
-def read_into(reader: Reader, buffer: memoryview) -> int:
+def read_into(reader: Reader, buffer: memoryview, *, soon: bool = False) -> int:
     """Read up to a buffer's length into it, without a copy where the reader can; 0 at the end.
+
+    Args:
+        reader: the input.
+        buffer: to read into.
+        soon: what is there now will do.
 
     Raises:
         FileAccessError: the input cannot be read.
@@ -238,7 +256,10 @@ def read_into(reader: Reader, buffer: memoryview) -> int:
     """
     part: bytes | str | int | None
     try:
-        part = reader.readinto(buffer) if isinstance(reader, FileIO) else reader.read(len(buffer))
+        if isinstance(reader, FileIO):
+            part = reader.readinto(buffer)
+        else:
+            part = (getattr(reader, "read1", reader.read) if soon else reader.read)(len(buffer))
     except OSError as error:
         raise FileAccessError(f"cannot read the input: {error.strerror or error}") from error
     if isinstance(part, str):

@@ -20,6 +20,7 @@ from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.pieces import in_thread
 from acceleratorAPI.node.rows import UploadRow, now
 from acceleratorAPI.node.spool import BUFFER_BYTES, Spool, SpoolWriter
+from acceleratorAPI.protocol.joined import Joined
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Upload:
     Attributes:
         row: as it is, or will be, in the database.
         removed: nothing will come any more.
+        lanes: the requests that put pieces ahead, and where these begin.
+        joined: what came of such pieces, ``None`` before the first.
         change: more has arrived, or it was completed or removed.
     """
 
@@ -52,6 +55,8 @@ class Upload:
         self.row = row
         self.removed = False
         self.lock = asyncio.Lock()
+        self.joined: Joined | None = None
+        self.lanes: dict[asyncio.Task[object], int] = {}
         self.holder: asyncio.Task[object] | None = None
         self.ticket = 0
         self.change = Change()
@@ -136,7 +141,7 @@ class Uploads:
     async def close(self) -> None:
         """End every request that adds to an upload; what arrived stays."""
         for upload in list(self._uploads.values()):
-            if upload.holder is not None:
+            if upload.holder is not None or upload.lanes:
                 with contextlib.suppress(AcceleratorError):
                     await self.settle(upload)
 
@@ -180,6 +185,67 @@ class Uploads:
                 return
             await self._take(upload, pour, checksum)
             await self._finish(upload, last)
+
+    async def put_ahead(self, upload: Upload, offset: int, pour: Pour, checksum: Checksum) -> None:
+        """Put a piece that need not be the next one; it counts when all before it is there.
+
+        Several requests may do so at once. What is ahead is known to the living node only.
+
+        Raises:
+            StateError: another request has taken the upload over, or adds to it.
+            InputError: the upload's length is not known, or the piece lies behind it.
+            DiskFullError: the piece does not fit.
+        """
+        row = upload.row
+        if row.length is None:
+            raise InputError("Upload-Ahead: the upload's length must be known")
+        if offset < row.offset or row.complete:
+            async for _ in pour(lambda piece: None):
+                pass
+            return
+        async with self._lane(upload, offset):
+            writer = self._spool.writer(row.id, at=offset)
+
+            def take(piece: memoryview) -> None:
+                if writer.end + len(piece) > (row.length or 0):
+                    raise InputError(f"the piece goes beyond the {row.length} bytes of the upload")
+                checksum.update(piece)
+                writer.write(piece)
+
+            try:
+                async for _ in pour(take):
+                    pass
+                checksum.verify()
+            finally:
+                writer.close()
+            if upload.removed:
+                raise _ended(upload)
+            if upload.holder is not None:
+                raise StateError("another request adds to this upload")
+            if upload.joined is None or upload.joined.end != row.offset:
+                upload.joined = Joined(row.offset, row.crc32c)
+            if upload.joined.add(offset, writer.end - offset, writer.crc32c):
+                row.offset, row.crc32c = upload.joined.end, upload.joined.crc32c
+                await self._finish(upload, None)
+
+    @contextlib.asynccontextmanager
+    async def _lane(self, upload: Upload, offset: int) -> AsyncIterator[None]:
+        """One of several requests, until it is ended by one that holds the upload, or puts the same piece."""
+        me = asyncio.current_task()
+        assert me is not None
+        for task, its in list(upload.lanes.items()):
+            if its == offset:
+                _end_lane(upload, task)
+        upload.lanes[me] = offset
+        try:
+            yield
+        except asyncio.CancelledError:
+            if me in upload.lanes:
+                raise
+            me.uncancel()
+            raise _ended(upload) from None
+        finally:
+            upload.lanes.pop(me, None)
 
     async def _take(self, upload: Upload, pour: Pour, checksum: Checksum | None) -> None:
         row = upload.row
@@ -294,7 +360,7 @@ class Uploads:
         upload.change.notify()
         self._uploads.pop(upload.row.id, None)
         # One that brought the last piece ends by itself, and well: its job may be quicker than its answer.
-        if upload.holder is not None and not upload.row.complete:
+        if (upload.holder is not None or upload.lanes) and not upload.row.complete:
             with contextlib.suppress(AcceleratorError):
                 await self.settle(upload)
 
@@ -302,7 +368,7 @@ class Uploads:
         """Remove what nothing was added to for too long. A job of ``in_use`` that waits for the rest then fails."""
         for upload in list(self._uploads.values()):
             whole = upload.row.complete and upload.row.id in in_use
-            if upload.row.expires < time.time() and upload.holder is None and not whole:
+            if upload.row.expires < time.time() and upload.holder is None and not upload.lanes and not whole:
                 log.info("upload %s: expired", upload.row.id)
                 await self.remove(upload)
 
@@ -325,6 +391,8 @@ class Uploads:
         ticket = upload.ticket
         if upload.holder is not None:
             upload.holder.cancel()
+        for task in list(upload.lanes):
+            _end_lane(upload, task)
         async with upload.lock:
             if ticket != upload.ticket:
                 raise _ended(upload)
@@ -338,6 +406,11 @@ class Uploads:
                 raise _ended(upload) from None
             finally:
                 upload.holder = None
+
+
+def _end_lane(upload: Upload, task: asyncio.Task[object]) -> None:
+    del upload.lanes[task]
+    task.cancel()
 
 
 def _ended(upload: Upload) -> AcceleratorError:

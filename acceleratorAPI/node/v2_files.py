@@ -147,7 +147,7 @@ class _Routes:
         return self._created(request, upload, tus)
 
     async def head(self, request: Request, id: str) -> Response:  # noqa: A002 - the path's own name
-        """`Upload-Offset` is how many bytes are there. A request that still adds to it is ended first."""
+        """`Upload-Offset` is how many bytes are there, summed up in `Repr-Digest`. What adds to it is ended first."""
         tus = _speaks_tus(request.headers)
         upload = own_upload(self._service, request, id)
         await self._uploads.settle(upload)
@@ -155,7 +155,7 @@ class _Routes:
         answer.headers["Cache-Control"] = "no-store"
         if upload.row.metadata:
             answer.headers["Upload-Metadata"] = upload.row.metadata
-        if upload.row.complete:
+        if upload.row.offset or upload.row.complete:
             answer.headers["Repr-Digest"] = await self._digest(request, upload)
         return answer
 
@@ -173,6 +173,13 @@ class _Routes:
         length, last = _announced(headers, tus, creation=False)
         if length is not None:
             await self._uploads.set_length(upload, length)
+        if headers.get("upload-ahead") == "?1":
+            checksum = _checksum(headers)
+            if checksum is None:
+                raise InputError("Upload-Ahead: a piece that is ahead needs an Upload-Checksum or Content-Digest")
+            body = functools.partial(pour, request, self._service.spool.threads)
+            await self._uploads.put_ahead(upload, offset, body, checksum)
+            return Response(status_code=204, headers=self._headers(upload, tus))
         try:
             await self._append(request, upload, offset, last)
         except OffsetError as error:
@@ -221,9 +228,9 @@ class _Routes:
         return f"max-age={int(self._service.settings.upload_lifetime_s)}"
 
     async def _digest(self, request: Request, upload: Upload) -> str:
-        """CRC32C, which is always known; SHA-256 by reading the file, when it is wanted."""
+        """CRC32C of what is there, which is always known; SHA-256 of all, by reading the file, when it is wanted."""
         found = crc32c_field(upload.row.crc32c)
-        if "sha-256" in request.headers.get("want-repr-digest", ""):
+        if upload.row.complete and "sha-256" in request.headers.get("want-repr-digest", ""):
             path = self._service.spool.path(upload.row.id)
 
             def read() -> bytes:

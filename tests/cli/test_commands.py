@@ -56,7 +56,7 @@ def test_process_in_one_go(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_function_without_input_writes_its_output(home: Path, tmp_path: Path) -> None:
-    done = run(home, "process", "secureic_trng", "", tmp_path / "random.bin", "-p", "nbBytes=1000")
+    done = run(home, "process", "secureic_trng", tmp_path / "random.bin", "-p", "nbBytes=1000")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "random.bin").stat().st_size == 1000
 

@@ -179,7 +179,7 @@ def test_a_node_that_stays_busy_is_an_error(script: Script, client: NodeClient) 
     with pytest.raises(NodeBusyError, match="queue full") as caught:
         client.configure({}, None, ignore)
     assert caught.value.retry_after_s == 7
-    assert len(script.asked) == node_module.BUSY_TRIES
+    assert 2 < len(script.asked) <= 1 + node_module.BUSY_PATIENCE_S / 7
 
 
 def test_a_full_disk_is_not_asked_again(script: Script, client: NodeClient) -> None:

@@ -13,8 +13,10 @@ import pytest
 from crc32c import crc32c
 
 from acceleratorAPI import Accelerator
-from acceleratorAPI.client.fetch import Fetch
-from acceleratorAPI.client.upload import PIECE_BYTES, Upload
+from acceleratorAPI.client.fetch import Fetch, Sink
+from acceleratorAPI.client.node import UploadState
+from acceleratorAPI.client.pace import PIECE_BYTES
+from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import (
     AcceleratorError,
     FunctionFailedError,
@@ -68,8 +70,11 @@ class FakeNode:
         self.stored += piece
         self.length = length if length is not None else self.length
 
-    def upload_offset(self, url: str) -> tuple[int, bool]:
-        return len(self.stored), len(self.stored) == self.length
+    def upload_state(self, url: str) -> UploadState:
+        return UploadState(len(self.stored), len(self.stored) == self.length, crc32c(self.stored))
+
+    def has_ended(self) -> bool:
+        return False
 
     @contextlib.contextmanager
     def result(self, job_id: str, offset: int) -> Iterator[Any]:
@@ -150,7 +155,7 @@ def test_a_small_input_travels_with_its_creation() -> None:
 
 def fetched(node: FakeNode) -> bytes:
     target = io.BytesIO()
-    Fetch(node, "1", target, lambda _: None).run()  # type: ignore[arg-type]  # all of a node that is used
+    Fetch(node, "1", Sink(target), lambda _: None).run()  # type: ignore[arg-type]  # all of a node that is used
     return target.getvalue()
 
 

@@ -221,7 +221,7 @@ def test_the_token_goes_to_its_node_alone() -> None:
             thread = threading.Thread(target=answer, args=(listener,))
             thread.start()
             client = NodeClient(f"http://127.0.0.1:{own}", "canary")
-            assert client.upload_offset(asked) == (0, True)
+            assert client.upload_state(asked) == (0, True, None)
             client.close()
             thread.join()
     assert b"canary" in heads[0]

@@ -83,11 +83,14 @@ def process(
 ) -> None:
     """Process a file or folder: start, process and stop in one go, or on an accelerator started before."""
     start_with, parameters = _split(name, parse_parameters(values))
-    # An empty IN is none: for a function that reads nothing and gives a file.
+    # An empty IN is none.
     read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
     ready = _ready(name, datafile, provider, instance_ip, conf, node_opens_urls, start_with)
     with ready as accelerator, contextlib.ExitStack() as stack:
+        if write_to is None and read_from is not None and not accelerator.takes_input:
+            # One name alone is the output of a function that reads nothing.
+            read_from, write_to, target = None, _standard(sys.stdout, "OUT") if source == "-" else source, source
         if write_to is None and accelerator.gives_output:
             raise InputError(f"{accelerator.accelerator} gives a file: name OUT, or - for standard output")
         callback = stack.enter_context(progress.shown(quiet=quiet))

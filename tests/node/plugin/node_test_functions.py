@@ -118,6 +118,24 @@ class Slow(Function[NoParameters, SlowParameters]):
         return outcome(started, bytes_in + rest_in, bytes_out + rest_out, pid=os.getpid())
 
 
+class SilentParameters(Parameters):
+    seconds: float = Field(ge=0, description="How long to say nothing.")
+
+
+class Silent(Function[NoParameters, SilentParameters]):
+    """Waits without a byte, then copies."""
+
+    card = card("test_silent")
+    process_parameters = SilentParameters
+
+    def process(self, source: Source | None, target: Target | None, parameters: SilentParameters) -> Outcome:
+        started = time.perf_counter()
+        assert source is not None
+        assert target is not None
+        time.sleep(parameters.seconds)
+        return outcome(started, *copy(source, target))
+
+
 class FailParameters(Parameters):
     how: Literal["typed", "untyped", "unserialisable"] = Field(default="typed", description="What to raise.")
     token: str = Field(default="", description="Goes into the error's text.")
