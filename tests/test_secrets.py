@@ -21,8 +21,17 @@ PLUGIN = Path(__file__).parent / "node" / "plugin"
 CANARY = "canary77f1"
 SERVE = """
 import logging, sys
-from acceleratorAPI.node import __main__, serve
-serve._log_to_stderr = lambda: logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+from acceleratorAPI.node import __main__, logs
+start = logs.start
+def start_at_debug(form):
+    start(form)
+    handlers = logging.getLogger("acceleratorAPI.node").handlers
+    for name in (None, "acceleratorAPI.node", "uvicorn", "asyncio", "opentelemetry"):
+        logger = logging.getLogger(name)
+        logger.handlers = handlers
+        logger.setLevel(logging.DEBUG)
+    logging.getLogger("anybody").debug("everything is logged")
+logs.start = start_at_debug
 sys.exit(__main__.main(sys.argv[1:]))
 """
 FLOW = """
@@ -147,6 +156,7 @@ def test_no_secret_anywhere(node: tuple[str, Path], tmp_path: Path) -> None:
     assert not [line for line in lists.seen if CANARY in line]
     log = (tmp_path / "node.log").read_text()
     assert "configuration 1: test_words ready" in log
+    assert "everything is logged" in log
     assert CANARY not in log
     # What `config show` masks keeps its first letters.
     assert f"{CANARY}-" not in again.stdout + again.stderr

@@ -56,6 +56,25 @@ ALTER TABLE jobs ADD COLUMN input_crc32c INTEGER;
 ALTER TABLE jobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';
 ALTER TABLE uploads ADD COLUMN client TEXT NOT NULL DEFAULT '';
 CREATE INDEX jobs_client ON jobs (client);
+-- What was used, one row a job that has ended, kept when the job is deleted. By the database itself: the transaction
+-- that ends a job is the one that counts it, whatever else is killed.
+CREATE TABLE usage (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL UNIQUE, client TEXT NOT NULL, accelerator TEXT NOT NULL,
+    state TEXT NOT NULL, errorcode TEXT, attempts INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
+    bytes_out INTEGER NOT NULL, kernel_s REAL, created TEXT NOT NULL, ended TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER job_ended AFTER UPDATE OF state ON jobs WHEN NEW.state != 'queued' BEGIN
+    INSERT OR IGNORE INTO usage
+        (job, client, accelerator, state, errorcode, attempts, bytes_in, bytes_out, kernel_s, created, ended)
+    VALUES (NEW.id, NEW.client, NEW.accelerator, NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
+        json_extract(NEW.result, '$.profiling."kernel-time"'), NEW.created, COALESCE(NEW.processed_date, NEW.created));
+END;
+CREATE TRIGGER job_added_ended AFTER INSERT ON jobs WHEN NEW.state != 'queued' BEGIN
+    INSERT OR IGNORE INTO usage
+        (job, client, accelerator, state, errorcode, attempts, bytes_in, bytes_out, kernel_s, created, ended)
+    VALUES (NEW.id, NEW.client, NEW.accelerator, NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
+        json_extract(NEW.result, '$.profiling."kernel-time"'), NEW.created, COALESCE(NEW.processed_date, NEW.created));
+END;
 """,
 )
 

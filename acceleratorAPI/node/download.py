@@ -20,7 +20,7 @@ from acceleratorAPI.node import pieces
 from acceleratorAPI.node.problems import RequestError
 
 if TYPE_CHECKING:
-    from acceleratorAPI.node.engine import LiveJob
+    from acceleratorAPI.node.live import LiveJob
 
 # Linux answers a read that would wait for the disk with EAGAIN.
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,18 +27,18 @@ from acceleratorAPI.errors import (
     WorkerCrashedError,
 )
 from acceleratorAPI.node import logs, results
-from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.commands import Configure, Input, InputNews, Process
 from acceleratorAPI.node.courier import Courier
 from acceleratorAPI.node.database import Database
+from acceleratorAPI.node.live import LiveJob
 from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.pool import Call, Pool
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, iso, now
 from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
-from acceleratorAPI.node.uploads import Upload, Uploads, boot_id
-from acceleratorAPI.protocol.records import App, JobState, Progress
+from acceleratorAPI.node.uploads import Upload, Uploads, input_is_whole
+from acceleratorAPI.protocol.records import App, Progress
 
 log = logging.getLogger(__name__)
 
@@ -59,45 +59,6 @@ class Once:
 
     key: str
     fingerprint: str
-
-
-@dataclass(eq=False)
-class LiveJob:
-    """A job that has not ended.
-
-    Attributes:
-        upload: its input, when that comes by itself.
-        courier: carries what comes from a URL into the spool, or goes from there to a URL.
-        bytes_out: in the output's file already.
-        failed: its output will never be whole.
-        put_back: it does not end with this node: the next run begins it again.
-        stalled: it was taken from its slot, as its input did not come on.
-        cancelled: why it is to end.
-        change: any of these has changed.
-    """
-
-    row: JobRow
-    call: Call
-    upload: Upload | None = None
-    courier: Courier | None = None
-    bytes_in: int = 0
-    bytes_out: int = 0
-    failed: bool = False
-    put_back: bool = False
-    stalled: bool = False
-    cancelled: str | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    change: Change = field(default_factory=Change)
-
-    @property
-    def waits_for_input(self) -> bool:
-        """Whether it can only go on when more of its input arrives."""
-        return self.upload is not None and not self.upload.row.complete
-
-    @property
-    def state(self) -> JobState:
-        """Queued or running."""
-        return "running" if self.call.running else "queued"
 
 
 class Engine:
@@ -169,7 +130,7 @@ class Engine:
         """A job that an earlier run of this node had not ended."""
         row.attempts += 1
         upload = self._uploads.find(row.input) if row.input else None
-        lost = upload is None and not await self._input_is_whole(row)
+        lost = upload is None and not await input_is_whole(self._spool, row)
         if row.masked or lost or row.configuration not in self._commands or row.attempts > MAX_ATTEMPTS:
             self._fail(row, WorkerCrashedError(RESTARTED if not lost else INPUT_LOST))
             if upload is not None:
@@ -181,14 +142,6 @@ class Engine:
         await self._database.update(row)
         log.info("job %d: begins again, attempt %d", row.id, row.attempts)
         self._queue(row, json.loads(row.function_parameters), upload)
-
-    async def _input_is_whole(self, row: JobRow) -> bool:
-        """Whether what came with the job's request is there as it came; it was not flushed to the disk."""
-        if row.input is None:
-            return True
-        if row.input_crc32c is None or row.boot == boot_id():
-            return self._spool.path(row.input).exists()
-        return await self._spool.holds(row.input, row.input_bytes or 0, row.input_crc32c)
 
     @contextlib.contextmanager
     def arriving(self) -> Iterator[None]:

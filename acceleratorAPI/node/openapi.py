@@ -45,7 +45,7 @@ _PARAMETERS = {
     "description": 'JSON text `{"env": {"accelerator": "NAME"}, "app": {"specific": {...}}}`;'
     " the function's parameters are in `app.specific` or beside it.",
 }
-_PARAMETERS_OBJECT = {"anyOf": [_PARAMETERS, {"type": "object", "additionalProperties": True}]}
+_PARAMETERS_OBJECT = {"anyOf": [_PARAMETERS, {"type": "object", "additionalProperties": True}, {"type": "null"}]}
 _TEXT_FIELDS: dict[str, Any] = {
     "configuration": {
         "type": "string",
@@ -73,7 +73,9 @@ def _body(file: str, fields: dict[str, Any]) -> dict[str, Any]:
     datafile = {"type": "string", "contentMediaType": "application/octet-stream", "description": file}
     multipart = {"type": "object", "properties": {"parameters": _PARAMETERS, **fields, "datafile": datafile}}
     form = {"type": "object", "properties": {"parameters": _PARAMETERS, **fields}}
-    plain = {"type": "object", "properties": {"parameters": _PARAMETERS_OBJECT, **fields}}
+    # In JSON, null is as absent.
+    nullable = {name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()}
+    plain = {"type": "object", "properties": {"parameters": _PARAMETERS_OBJECT, **nullable}}
     return {
         "requestBody": {
             "required": False,

@@ -15,7 +15,7 @@ import psutil
 
 from acceleratorAPI.node.clients import Client
 from acceleratorAPI.node.commands import Configure
-from acceleratorAPI.node.engine import LiveJob
+from acceleratorAPI.node.live import LiveJob
 from acceleratorAPI.node.pool import Call, Slot
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings, is_loopback

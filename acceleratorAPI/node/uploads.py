@@ -18,7 +18,7 @@ from acceleratorAPI.errors import AcceleratorError, InputError, NotFoundError, O
 from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.pieces import in_thread
-from acceleratorAPI.node.rows import UploadRow, now
+from acceleratorAPI.node.rows import JobRow, UploadRow, now
 from acceleratorAPI.node.spool import BUFFER_BYTES, Spool, SpoolWriter
 from acceleratorAPI.protocol.joined import Joined
 
@@ -422,6 +422,15 @@ def _ended(upload: Upload) -> AcceleratorError:
 
 def _refuse_more(_piece: memoryview) -> None:
     raise StateError("the upload is complete: nothing can be added to it")
+
+
+async def input_is_whole(spool: Spool, row: JobRow) -> bool:
+    """Whether what came with a job's request is in the spool as it came; it was not flushed to the disk."""
+    if row.input is None:
+        return True
+    if row.input_crc32c is None or row.boot == boot_id():
+        return spool.path(row.input).exists()
+    return await spool.holds(row.input, row.input_bytes or 0, row.input_crc32c)
 
 
 def boot_id() -> str:

@@ -52,10 +52,14 @@ def kill_at_random(nodes: Any, kills: int, seed: int = 11) -> Line:
     wrong = sum(not as_promised(node, number) for number in jobs)
     results = [node.get(f"/v2/jobs/{number}").json["result"] for number in jobs]
     assert len(node.spool()) == sum(result is not None for result in results), "orphans in the spool"
+    states = {number: node.get(f"/v2/jobs/{number}").json["progress"]["state"] for number in jobs}
     assert node.end() == 0
     with sqlite3.connect(node.state / "node.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        # T16: each job counted once, however often it was begun.
+        counted = [(str(job), state) for job, state in database.execute("SELECT job, state FROM usage")]
     database.close()
+    assert sorted(counted) == sorted(states.items())
     line.lost, line.survived = wrong, kills if not wrong else 0
     return line
 

@@ -58,6 +58,7 @@ def check_rows(folder: Path, told: dict[str, Fact]) -> list[str]:
         if database.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
             wrong.append("the database is damaged")
         rows = {str(row["id"]): row for row in database.execute("SELECT * FROM jobs")} if told else {}
+        used = {str(row[0]): row[1] for row in database.execute("SELECT job, state FROM usage")} if told else {}
         # The machine's next run.
         if told:
             database.execute("UPDATE uploads SET boot = 'before'")
@@ -72,7 +73,12 @@ def check_rows(folder: Path, told: dict[str, Fact]) -> list[str]:
                 wrong.append(f"job {number} succeeded and its output is missing or short")
             elif crc32c(output.read_bytes()) != row["crc32c"]:
                 wrong.append(f"job {number} succeeded and its output is wrong")
+    for number, row in rows.items():
+        if used.get(number, "queued") != row["state"]:
+            wrong.append(f"job {number} is {row['state']} and counted as {used.get(number)}")
     for number, fact in told.items():
+        if fact == "deleted" and number not in used:
+            wrong.append(f"job {number} was deleted and what it used is gone")
         state = rows[number]["state"] if number in rows else "deleted"
         fine = {"queued": ("queued", "succeeded"), "may be deleted": ("succeeded", "deleted")}.get(fact, (fact,))
         if state not in fine:
