@@ -16,6 +16,7 @@ from benchmarks import (
     local_process,
     secureic_trng,
     silex_sha3,
+    small_files,
 )
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
 
@@ -34,6 +35,7 @@ SUBJECTS: dict[str, tuple[Measure, ...]] = {
     "functions": tuple(module.measure for module in FUNCTIONS.values()),
     **{name: (module.measure,) for name, module in FUNCTIONS.items()},
     "local": (local_process.measure,),
+    "small-files": (small_files.measure,),
 }
 
 

@@ -16,7 +16,8 @@ from acceleratorAPI.client.fetch import Fetch
 from acceleratorAPI.client.node import POLL_S, succeeded
 from acceleratorAPI.client.results import Phase, ProcessResult, TransferProgress
 from acceleratorAPI.client.session import Session
-from acceleratorAPI.client.transfer import Input, Output
+from acceleratorAPI.client.small import RUN_WAIT_S, is_small, read_whole
+from acceleratorAPI.client.transfer import Input, Output, write_all
 from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import (
     FileAccessError,
@@ -166,6 +167,8 @@ class Job:
             if source is not None:
                 reader, size_bytes = source.open()
                 stack.callback(source.close, reader)
+                if self._tell is None and size_bytes is not None and is_small(wanted, size_bytes):
+                    return self._in_one_request(wanted, read_whole(reader, size_bytes))
                 upload = Upload(node, reader, size_bytes, lambda done: self._report("upload", done, size_bytes))
                 stack.callback(self._session.drop_upload, upload)
                 upload.begin()
@@ -184,6 +187,27 @@ class Job:
             data = self._fetch(record.id)
             self._report("download", self._received, self._received)
             return record, data
+
+    def _in_one_request(self, wanted: JobRequest, data: bytes) -> tuple[JobRecord, bytes | None]:
+        """A small input with the request, and a small output with its answer; else on as any job."""
+        record, output = self._session.node.run(wanted, data, secrets.token_hex(16), RUN_WAIT_S)
+        self._group.check()
+        if output is None:
+            return self._rest(record)
+        if self._destination is None:
+            return record, output
+        with self._written(), self._target(None) as target:
+            write_all(target, output)
+        return record, None
+
+    def _rest(self, record: JobRecord) -> tuple[JobRecord, bytes | None]:
+        """What is left to do of a job that has its input."""
+        with contextlib.ExitStack() as stack:
+            if not record.ended or record.result is not None:
+                stack.callback(self._group.drop, record.id)
+                self._group.add(record.id)
+            record = self._follow(record)
+            return record, self._fetch(record.id) if record.result is not None else None
 
     def _wanted(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRequest, Input | None]:
         """What to ask the node for, and the input that must be sent."""
@@ -259,12 +283,17 @@ class Job:
     def _fetch(self, job_id: str) -> bytes | None:
         """The output to where it belongs, or as bytes."""
         memory = BytesIO() if self._destination is None else None
+        with self._written(), self._target(memory) as target:
+            Fetch(self._session.node, job_id, target, self._count_received).run()
+        return memory.getvalue() if memory is not None else None
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """A failed write is named."""
         try:
-            with self._target(memory) as target:
-                Fetch(self._session.node, job_id, target, self._count_received).run()
+            yield
         except OSError as error:
             raise access_error("write", _destination_name(self._destination), error) from error
-        return memory.getvalue() if memory is not None else None
 
     def _count_received(self, done: int) -> None:
         self._group.check()

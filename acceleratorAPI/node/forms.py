@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from acceleratorAPI.errors import InputError
+from acceleratorAPI.node.admission import Admission
 from acceleratorAPI.node.bodies import chunks, parse_json, whole
+from acceleratorAPI.node.clients import client_of
 from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
 from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
@@ -48,12 +50,12 @@ class Form:
 
 
 @contextlib.asynccontextmanager
-async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
+async def read_form(request: Request, spool: Spool, admission: Admission) -> AsyncIterator[Form]:
     """The request's form; its file is removed at the end of the block unless ``keep()`` was called.
 
     Raises:
         InputError: the body is malformed or a field too long.
-        DiskFullError: the file does not fit.
+        DiskFullError: the file does not fit, in the disk or in what is the client's of it.
     """
     form = Form()
     try:
@@ -63,6 +65,7 @@ async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
             length = request.headers.get("content-length", "")
             if length.isdigit():
                 spool.check_room(int(length))
+            await admission.check_room(client_of(request).id, int(length) if length.isdigit() else 0)
             await _Multipart(request, form, spool, boundary_of(content_type)).read()
         elif kind in ("application/x-www-form-urlencoded", "application/json", ""):
             _plain(kind, await whole(request, MAX_FIELD_BYTES, _SEND_A_FORM), form)

@@ -15,7 +15,7 @@ import psutil
 
 from acceleratorAPI.node.clients import Client
 from acceleratorAPI.node.commands import Configure
-from acceleratorAPI.node.engine import LiveJob
+from acceleratorAPI.node.live import LiveJob
 from acceleratorAPI.node.pool import Call, Slot
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings, is_loopback
@@ -76,11 +76,11 @@ async def status(service: Service, spool_count: SpoolCount, client: Client) -> N
         version=version("acceleratorAPI"),
         started=_iso(tally.started),
         uptime_s=round(time.time() - tally.started, 3),
-        draining=engine.draining,
+        draining=engine.admission.draining,
         accelerator=service.settings.accelerator,
         functions=sorted(entry.name for entry in service.catalogue),
         slots=[_slot(slot, by_call) for slot in pool.slots],
-        queue=QueueStatus(waiting=pool.waiting, arriving=engine.arriving_jobs, limit=service.settings.queue),
+        queue=QueueStatus(waiting=pool.waiting, arriving=engine.admission.arriving, limit=service.settings.queue),
         jobs=JobCounts(**counts),
         uploads_open=tally.uploads,
         live=[_job(job) for job in mine[:_SHOWN_JOBS]],
