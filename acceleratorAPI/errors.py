@@ -22,7 +22,9 @@
     │   ├── NotFoundError             no such resource on the node
     │   ├── IntegrityError            bytes changed on their way
     │   └── NodeBusyError             queue full or ending: try again later
+    │       ├── QuotaError            the client has as much under way as it may
     │       └── DiskFullError         no space left for a file on the node
+    │           └── SpoolQuotaError   the client's share of that space is used up
     └── JobError                      the job ended without a result
         ├── FunctionFailedError       the function reported a failure
         ├── WorkerCrashedError        the process running the function died
@@ -194,6 +196,29 @@ class DiskFullError(NodeBusyError):
     retry_after_s = 60.0
 
 
+class QuotaError(NodeBusyError):
+    """The client has as many jobs or uploads under way as it may."""
+
+    code = "quota"
+    status = 429
+    retry_after_s = 5.0
+
+
+class SpoolQuotaError(DiskFullError):
+    """The client's share of the node's disk has no space for a file.
+
+    Attributes:
+        needed_bytes: by the request; ``None`` when the error comes from a peer.
+        free_bytes: of the share; the same.
+    """
+
+    code = "spool-quota"
+
+    def __init__(self, message: str, *, needed_bytes: int | None = None, free_bytes: int | None = None) -> None:
+        super().__init__(message)
+        self.needed_bytes, self.free_bytes = needed_bytes, free_bytes
+
+
 class JobError(AcceleratorError):
     """A job ended without a result."""
 
@@ -204,6 +229,7 @@ class FunctionFailedError(JobError):
     """The function reported a failure."""
 
     code = "function-failed"
+    status = 422
 
 
 class WorkerCrashedError(JobError):
@@ -216,6 +242,7 @@ class JobCancelledError(JobError):
     """The job was cancelled."""
 
     code = "cancelled"
+    status = 409
 
 
 def _tree(root: type[AcceleratorError]) -> Iterable[type[AcceleratorError]]:

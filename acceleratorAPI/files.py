@@ -72,11 +72,12 @@ def replacing(
             if durable:
                 os.fsync(output.fileno())
             if not named:
-                _give_name(output, temporary)
-                named = True
-        if final.exists():
-            os.chmod(temporary, final.stat().st_mode & 0o7777)
-        os.replace(temporary, final)
+                taken = _give_name(output, final, temporary)
+                named = taken == temporary
+        if named:
+            if final.exists():
+                os.chmod(temporary, final.stat().st_mode & 0o7777)
+            os.replace(temporary, final)
         if durable:
             _sync_folder(final.parent)
     except BaseException:
@@ -95,10 +96,15 @@ def _open_temporary(folder: Path, temporary: Path) -> tuple[FileIO, bool]:
     return FileIO(os.open(temporary, _NEW_FLAGS | os.O_EXCL, 0o666), "r+b"), True
 
 
-def _give_name(unnamed: FileIO, path: Path) -> None:
+def _give_name(unnamed: FileIO, final: Path, temporary: Path) -> Path:
+    """Name a whole file: as it is to be called, when nothing is called so, else for a moment otherwise."""
     # A src_dir_fd makes Python call linkat(AT_SYMLINK_FOLLOW); plain link() would link the /proc entry itself.
     link = f"/proc/self/fd/{unnamed.fileno()}"
-    os.link(link, path, src_dir_fd=unnamed.fileno(), follow_symlinks=True)
+    with contextlib.suppress(FileExistsError):
+        os.link(link, final, src_dir_fd=unnamed.fileno(), follow_symlinks=True)
+        return final
+    os.link(link, temporary, src_dir_fd=unnamed.fileno(), follow_symlinks=True)
+    return temporary
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from benchmarks import (
     local_process,
     secureic_trng,
     silex_sha3,
+    small_files,
     transfer,
 )
 from benchmarks.common import Options, Row, print_table, use_cores, write_json
@@ -37,6 +38,7 @@ SUBJECTS: dict[str, tuple[Measure, ...]] = {
     "local": (local_process.measure,),
     **{f"transfer-{name}": (part,) for name, part in transfer.PARTS.items()},
     "transfer": tuple(transfer.PARTS.values()),
+    "small-files": (small_files.measure,),
 }
 
 

@@ -37,7 +37,7 @@ http {{
     listen 127.0.0.1:{port};
     {tls}
     root {folder}/files;
-    location / {{ dav_methods PUT DELETE; }}
+    location / {{ dav_methods PUT DELETE; create_full_put_path on; }}
   }}
 }}
 """
@@ -134,7 +134,7 @@ def node(state: Path, certificate: Certificate | None = None, *options: str) -> 
     command = [sys.executable, "-m", "acceleratorAPI.node", "--port", str(port), "--state", str(state), *options]
     if certificate is not None:
         command += ["--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key)]
-    with _running(command, port) as process:
+    with _running(command, port, state.with_name("node.log")) as process:
         record = state / "node.json"
         while not record.exists():
             time.sleep(0.01)
@@ -143,8 +143,11 @@ def node(state: Path, certificate: Certificate | None = None, *options: str) -> 
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int) -> Iterator[psutil.Process]:
-    with subprocess.Popen(command) as process:
+def _running(command: list[str], port: int, log: Path | None = None) -> Iterator[psutil.Process]:
+    """A server that listens on ``port``; what it logs goes to a file, or where this process's errors go."""
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(log.open("wb")) if log is not None else None
+        process = stack.enter_context(subprocess.Popen(command, stderr=errors))
         try:
             deadline = time.monotonic() + _STARTS_S
             while time.monotonic() < deadline and process.poll() is None:

@@ -26,8 +26,8 @@ from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.providers.base import Instance
 from acceleratorAPI.remote import names
 
-# Two keep a node of one slot busy while the next file travels; more only wait in its queue.
-DEFAULT_WORKERS = 2
+# Two keep a node of one slot busy while the next file travels, four one of two slots with small files.
+DEFAULT_WORKERS = 4
 _SUBMIT_WORKERS = 8
 
 

@@ -22,7 +22,8 @@ from acceleratorAPI.client.results import Phase, ProcessResult, TransferProgress
 from acceleratorAPI.client.resume import Resumption, the_call
 from acceleratorAPI.client.retry import Backoff
 from acceleratorAPI.client.session import Session
-from acceleratorAPI.client.transfer import Input
+from acceleratorAPI.client.small import RUN_WAIT_S, is_small, read_whole
+from acceleratorAPI.client.transfer import Input, write_all
 from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import (
     FileAccessError,
@@ -184,6 +185,8 @@ class Job:
             self._resumption = resume = Resumption(session, self._the_call(wanted, source), self._path)
             stack.push(resume.end)
             resume.begin(size_bytes)
+            if reader is not None and resume.keep is None and self._tell is None and is_small(wanted, size_bytes):
+                return self._in_one_request(wanted, read_whole(reader, size_bytes or 0))
 
             def new_upload() -> Upload:
                 assert reader is not None
@@ -226,6 +229,28 @@ class Job:
     def _several(self, size_bytes: int) -> int:
         """How many connections to use for so many bytes."""
         return connections(self._session.node.url, size_bytes, self._connections)
+
+    def _in_one_request(self, wanted: JobRequest, data: bytes) -> tuple[JobRecord, bytes | None]:
+        """A small input with the request, and a small output with its answer; else on as any job."""
+        record, output = self._session.node.run(wanted, data, self._resumption.key, RUN_WAIT_S)
+        self._group.check()
+        if output is None:
+            return self._rest(record)
+        if self._destination is None:
+            return record, output
+        with self._written(), self._sink(None) as sink:
+            write_all(sink.target, output)
+        return record, None
+
+    def _rest(self, record: JobRecord) -> tuple[JobRecord, bytes | None]:
+        """What is left to do of a job that has its input."""
+        with contextlib.ExitStack() as stack:
+            if not record.ended or record.result is not None:
+                stack.callback(self._session.drop_job, record.id)
+                stack.callback(self._group.forget, record.id)
+                self._group.add(record.id)
+            record = self._follow(record)
+            return record, self._fetch(record.id, record) if record.result is not None else None
 
     def _wanted(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRequest, Input | None]:
         """What to ask the node for, and the input that must be sent."""
@@ -318,15 +343,20 @@ class Job:
     def _fetch(self, job_id: str, record: JobRecord | None) -> bytes | None:
         """The output to where it belongs, or as bytes."""
         memory = BytesIO() if self._destination is None else None
+        with self._written(), self._sink(memory) as sink:
+            fetch = Fetch(self._session.node, job_id, sink, self._count_received, self._several)
+            fetch.record = record
+            self._fetch_now = fetch
+            fetch.run()
+        return memory.getvalue() if memory is not None else None
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """A failed write is named."""
         try:
-            with self._sink(memory) as sink:
-                fetch = Fetch(self._session.node, job_id, sink, self._count_received, self._several)
-                fetch.record = record
-                self._fetch_now = fetch
-                fetch.run()
+            yield
         except OSError as error:
             raise access_error("write", _destination_name(self._destination), error) from error
-        return memory.getvalue() if memory is not None else None
 
     def _count_received(self, done: int) -> None:
         self._group.check()

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
+from crc32c import crc32c
 from pydantic import BaseModel, ValidationError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -31,6 +32,7 @@ from acceleratorAPI.errors import (
     AcceleratorError,
     AuthenticationError,
     FunctionFailedError,
+    IntegrityError,
     NodeBusyError,
     NodeError,
     NodeUnreachableError,
@@ -39,6 +41,7 @@ from acceleratorAPI.errors import (
     error_from_code,
 )
 from acceleratorAPI.protocol import paths
+from acceleratorAPI.protocol.digests import crc32c_field
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, JobRecord, JobRequest, Lease, Page
 from acceleratorAPI.protocol.status import NodeStatus
 
@@ -57,11 +60,13 @@ UPLOAD_TYPE = "application/offset+octet-stream"
 _JOBS = paths.JOBS.rstrip("/")
 _DIGEST = re.compile(r"crc32c=:([A-Za-z0-9+/=]{8}):")
 
+AnswerT = TypeVar("AnswerT")
 RecordT = TypeVar("RecordT", bound=BaseModel)
 _BY_STATUS: dict[int, type[NodeError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
+    429: NodeBusyError,
     503: NodeBusyError,
 }
 
@@ -135,10 +140,6 @@ class NodeClient:
         """Close the connections."""
         self._pool.clear()
 
-    def describe(self) -> dict[str, Any]:
-        """What ``GET /`` says: name, version, functions."""
-        return dict(self._json("GET", "/"))
-
     def status(self) -> NodeStatus:
         """The node at a glance."""
         return _record(NodeStatus, self._json("GET", paths.NODE))
@@ -174,12 +175,49 @@ class NodeClient:
         """
         body = wanted.model_dump_json(exclude_defaults=True).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        path = f"{_JOBS}?wait={wait_s:g}"
+        return self._insist(
+            lambda: _record(JobRecord, self._parsed(self._request("POST", path, body=body, headers=headers)))
+        )
+
+    def run(self, wanted: JobRequest, data: bytes, key: str, wait_s: float) -> tuple[JobRecord, bytes | None]:
+        """Send a small input, and take a small output that is there within ``wait_s`` seconds, in one request.
+
+        Returns:
+            The job, and its output; without one, the record says whether there is one and where.
+
+        Raises:
+            JobError: it failed.
+        """
+        query = {"configuration": wanted.configuration, "name": wanted.name or "", "wait": f"{wait_s:g}"}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Digest": crc32c_field(crc32c(data)),
+            "Job-Parameters": json.dumps(wanted.parameters),
+            "Idempotency-Key": key,
+        }
+        path = f"{paths.RUN}?{urlencode(query)}"
+        return self._insist(lambda: self._ran(self._request("POST", path, body=data, headers=headers)))
+
+    def _ran(self, answer: BaseHTTPResponse) -> tuple[JobRecord, bytes | None]:
+        body = self._body(answer)
+        if answer.headers.get("Content-Type") == "application/json":
+            return _record(JobRecord, self._json_of(body)), None
+        if answer.headers.get("Repr-Digest") != crc32c_field(crc32c(body)):
+            raise IntegrityError("the result's bytes changed on their way: try again")
+        text = answer.headers.get("Job-Record")
+        if text is None:
+            # Too long for a field.
+            return _record(JobRecord, self._json("GET", self._own(answer.headers.get("Location", "")))), body
+        return _record(JobRecord, self._json_of(text)), body
+
+    def _insist(self, ask: Callable[[], AnswerT]) -> AnswerT:
+        """Ask again while the node is busy or the way to it broken; only what may be asked twice."""
         backoff = Backoff(self.has_ended)
         while True:
             try:
-                answer = self._request("POST", f"{_JOBS}?wait={wait_s:g}", body=body, headers=headers)
-                return _record(JobRecord, self._parsed(answer))
-            except (NodeBusyError, NodeUnreachableError) as error:
+                return ask()
+            except (NodeBusyError, NodeUnreachableError, IntegrityError) as error:
                 backoff.wait(error)
 
     def job(self, job_id: str, wait_s: float) -> JobRecord:
@@ -318,9 +356,15 @@ class NodeClient:
         return self._parsed(self._request(method, path))
 
     def _parsed(self, answer: BaseHTTPResponse) -> Any:
+        return self._json_of(self._body(answer))
+
+    def _body(self, answer: BaseHTTPResponse) -> bytes:
         with self._translated():
-            text = answer.read(decode_content=False)
+            body = answer.read(decode_content=False)
             answer.release_conn()
+        return body
+
+    def _json_of(self, text: str | bytes) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
@@ -356,7 +400,8 @@ class NodeClient:
                     raise
                 time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311
                 continue
-            if answer.status >= 300:
+            # 303: the answer to a job's request names where its output is.
+            if answer.status >= 300 and answer.status != 303:
                 raise self._refusal(answer, f"{method} {path}")
             return answer
         raise AssertionError("unreachable")

@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--slots", type=int, default=min(4, cores()), metavar="N", help="jobs at the same time (%(default)s)")
     add("--threads", type=int, default=cores(), metavar="N", help="cores one job may use (%(default)s)")
     add("--queue", type=int, default=64, metavar="N", help="jobs that may wait (%(default)s)")
+    add("--client-jobs", type=int, metavar="N", help="jobs of one token that may wait or run (no limit of its own)")
+    add("--client-uploads", type=int, metavar="N", help="incomplete uploads one token may have (no limit)")
+    add("--client-bytes", type=int, metavar="BYTES", help="bytes of one token that may lie in the spool (no limit)")
     add("--connections", type=int, default=DEFAULTS.connections, metavar="N",
         help="connections at the same time (%(default)s)")  # fmt: skip
     add("--body-idle", type=float, default=DEFAULTS.body_idle_s, metavar="S",

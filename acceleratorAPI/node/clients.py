@@ -30,6 +30,11 @@ class Client:
     id: str
     everything: bool
 
+    @property
+    def only(self) -> str | None:
+        """Whose it sees, ``None`` for everybody's."""
+        return None if self.everything else self.id
+
     def sees(self, client: str) -> bool:
         """Whether what ``client`` made is there for this one."""
         return self.everything or client == self.id

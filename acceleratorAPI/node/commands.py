@@ -1,5 +1,7 @@
 """What the node tells a worker process: JSON lines on a socket pair. Kept lean, workers import it.
 
+A small input follows its line, and a small output the line of its ``done``, as the bytes they are.
+
 A worker answers each command (not ``InputNews``) with ``{"event": "started"}``, any number of ``{"event": "progress",
 "bytes_in", "bytes_out"}``, then one ``{"event": "done", ...}`` or ``{"event": "error", "code", "message"}``, with a
 ``"traceback"`` for the log when the function raised something of its own.
@@ -8,8 +10,12 @@ A worker answers each command (not ``InputNews``) with ``{"event": "started"}``,
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+# A larger input or output goes by a file.
+INLINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Input:
         sent: it is a copy in the spool, not the user's own file.
         grows: it is still on its way; ``InputNews`` tell how far it is.
         size_bytes: of one that grows, when it was announced.
+        data: the bytes themselves, instead of a file.
     """
 
     path: str
@@ -50,6 +57,7 @@ class Input:
     sent: bool = False
     grows: bool = False
     size_bytes: int | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class Process:
         target: path of the output, ``None`` for a function without one.
         spooled: the target is in the spool: it can be read while it grows, is summed up, and flushed to the disk
             before the job counts as done.
+        inline: an output of up to ``INLINE_BYTES`` comes with the answer, and there is no file.
     """
 
     job: str
@@ -87,24 +96,41 @@ class Process:
     source: Input | None
     target: str | None
     spooled: bool
+    inline: bool = False
 
 
 Command = Configure | Process
 Message = Command | InputNews
 
 
-def encode(command: Message) -> bytes:
-    """One line."""
-    return json.dumps({"do": type(command).__name__.lower(), **asdict(command)}).encode() + b"\n"
+def encode(message: Message) -> bytes:
+    """One line, and what follows it."""
+    values, data = _plain(message), b""
+    if isinstance(message, Process):
+        values["configuration"] = _plain(message.configuration)
+        if message.source is not None:
+            values["source"] = source = _plain(message.source)
+            if message.source.data is not None:
+                data, source["data"] = message.source.data, None
+                values["data_bytes"] = len(data)
+    return json.dumps({"do": type(message).__name__.lower(), **values}).encode() + b"\n" + data
 
 
-def decode(line: bytes) -> Message:
-    """The message of one line."""
+def _plain(message: Message | Input) -> dict[str, Any]:
+    """Its fields; ``dataclasses.asdict`` would copy every one in depth."""
+    return {field.name: getattr(message, field.name) for field in fields(message)}
+
+
+def decode(line: bytes, read: Callable[[int], bytes]) -> Message:
+    """The message of one line; ``read`` gives so many bytes of what follows it."""
     values = json.loads(line)
     kind = values.pop("do")
     if kind == "inputnews":
         return InputNews(**values)
     if kind == "configure":
         return Configure(**values)
+    data_bytes = values.pop("data_bytes", None)
     source = None if values["source"] is None else Input(**values["source"])
+    if source is not None and data_bytes is not None:
+        source = replace(source, data=read(data_bytes))
     return Process(**{**values, "configuration": Configure(**values["configuration"]), "source": source})

@@ -1,13 +1,17 @@
-"""The node's SQLite database. Every call runs in one thread of its own, so a slow disk never stops the event loop."""
+"""The node's SQLite database, in one thread of its own, so that a slow disk never stops the event loop.
+
+Changes that come while a commit is under way share the next one: what many jobs cost is one flush, not many.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +19,7 @@ from acceleratorAPI.errors import ConfigurationError
 from acceleratorAPI.node.disk import disk_error
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, UploadRow
 
-_BOOLEANS = {"masked", "used", "stopped", "inerror", "complete", "partial", "folder"}
+_BOOLEANS = {"masked", "used", "stopped", "inerror", "complete", "partial", "folder", "inline"}
 # One step a version; a new database takes them all. A step is never changed once it has been released.
 _STEPS = (
     """
@@ -76,14 +80,62 @@ CREATE TRIGGER job_added_ended AFTER INSERT ON jobs WHEN NEW.state != 'queued' B
         json_extract(NEW.result, '$.profiling."kernel-time"'), NEW.created, COALESCE(NEW.processed_date, NEW.created));
 END;
 """,
+    """
+ALTER TABLE jobs ADD COLUMN inline INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX jobs_ended ON jobs (processed_date);
+CREATE INDEX jobs_outputs ON jobs (client) WHERE output IS NOT NULL;
+CREATE INDEX answers_expire ON answers (expires);
+""",
 )
 
 T = TypeVar("T")
 Row = TypeVar("Row", ConfigurationRow, JobRow, UploadRow)
 
 
-def _table(kind: type[Any]) -> str:
-    return {ConfigurationRow: "configurations", JobRow: "jobs", UploadRow: "uploads"}[kind]
+@dataclass(frozen=True)
+class _Table:
+    """A table's statements, and the columns in their order."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    @property
+    def insert(self) -> str:
+        return f"INTO {self.name} ({', '.join(self.columns)}) VALUES ({', '.join('?' * len(self.columns))})"
+
+    @property
+    def update(self) -> str:
+        sets = ", ".join(f"{name} = ?" for name in self.columns)
+        return f"UPDATE {self.name} SET {sets} WHERE id = ?"  # noqa: S608 - our own names
+
+    def values(self, row: object) -> tuple[Any, ...]:
+        return tuple(getattr(row, name) for name in self.columns)
+
+
+def _table(kind: type[Any], name: str, *, own_id: bool = False) -> _Table:
+    return _Table(name, tuple(field.name for field in fields(kind) if own_id or field.name != "id"))
+
+
+_TABLES: dict[type[Any], _Table] = {
+    ConfigurationRow: _table(ConfigurationRow, "configurations"),
+    JobRow: _table(JobRow, "jobs"),
+    UploadRow: _table(UploadRow, "uploads", own_id=True),
+}
+
+
+class _Change:
+    """Something to be written, and who waits for it to be on the disk."""
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        self.work = work
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def settle(self) -> None:
+        # Whoever waited may have been cancelled.
+        if not self.future.done():
+            self.future.set_result(self.result) if self.error is None else self.future.set_exception(self.error)
 
 
 class Database:
@@ -95,6 +147,8 @@ class Database:
         """
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._connection = self._thread.submit(self._open, path).result()
+        self._changes: list[_Change] = []
+        self._writing: asyncio.Future[None] | None = None
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
@@ -115,56 +169,77 @@ class Database:
             raise ConfigurationError(f"cannot use the node's database {str(path)!r}: {error}") from error
         return connection
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        def attempt() -> T:
-            try:
-                return work()
-            except sqlite3.OperationalError as error:
-                if "full" in str(error):
-                    raise disk_error("write the database", OSError(28, "No space left on device")) from error
-                raise
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, attempt)
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do ``work`` in a transaction, which others may share; its answer once that is on the disk."""
+        change = _Change(work)
+        self._changes.append(change)
+        if self._writing is None:
+            self._write_on()
+        found: T = await change.future
+        return found
+
+    def _write_on(self) -> None:
+        changes, self._changes = self._changes, []
+        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, changes)
+        self._writing.add_done_callback(lambda _: self._written(changes))
+
+    def _written(self, changes: list[_Change]) -> None:
+        self._writing = None
+        if self._changes:
+            self._write_on()
+        for change in changes:
+            change.settle()
+
+    def _commit(self, changes: list[_Change]) -> None:
+        """All of ``changes`` in one transaction; one that fails undoes itself alone."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for change in changes:
+                connection.execute("SAVEPOINT change")
+                try:
+                    change.result = change.work(connection)
+                except Exception as error:  # noqa: BLE001 - of whoever waits for it
+                    change.error = _named(error)
+                    connection.execute("ROLLBACK TO change")
+                connection.execute("RELEASE change")
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - as above
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            # The first of them, when the database itself has undone everything at it.
+            cause = next((change.error for change in changes if change.error is not None), _named(error))
+            for change in changes:
+                change.error = cause
 
     async def insert(self, row: ConfigurationRow | JobRow) -> int:
         """Add ``row``; its new id, never used before."""
-        values = asdict(row)
-        del values["id"]
-
-        def work() -> int:
-            names, marks = ", ".join(values), ", ".join("?" * len(values))
-            statement = f"INSERT INTO {_table(type(row))} ({names}) VALUES ({marks})"  # noqa: S608 - our own names
-            cursor = self._connection.execute(statement, tuple(values.values()))
-            return cursor.lastrowid or 0
-
-        row.id = await self._call(work)
+        table = _TABLES[type(row)]
+        row.id = await self._write(
+            lambda connection: connection.execute(f"INSERT {table.insert}", table.values(row)).lastrowid or 0
+        )
         return row.id
 
     async def update(self, row: ConfigurationRow | JobRow, *, without_upload: str | None = None) -> None:
         """Write ``row`` as it is now, and remove an upload. A configuration in use takes that from every other one."""
-        values = asdict(row)
+        table = _TABLES[type(row)]
+        values = (*table.values(row), row.id)
 
-        def work() -> None:
-            sets = ", ".join(f"{name} = :{name}" for name in values if name != "id")
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                if isinstance(row, ConfigurationRow) and row.used:
-                    connection.execute("UPDATE configurations SET used = 0")
-                connection.execute(f"UPDATE {_table(type(row))} SET {sets} WHERE id = :id", values)  # noqa: S608
-                if without_upload is not None:
-                    connection.execute("DELETE FROM uploads WHERE id = ?", (without_upload,))
+        def work(connection: sqlite3.Connection) -> None:
+            if isinstance(row, ConfigurationRow) and row.used:
+                connection.execute("UPDATE configurations SET used = 0")
+            connection.execute(table.update, values)
+            if without_upload is not None:
+                connection.execute("DELETE FROM uploads WHERE id = ?", (without_upload,))
 
-        await self._call(work)
+        await self._write(work)
 
     async def get(self, kind: type[Row], number: int) -> Row | None:
         """The row of that id."""
         rows = await self._select(kind, "WHERE id = ?", (number,))
-        return rows[0] if rows else None
-
-    async def active(self) -> ConfigurationRow | None:
-        """The configuration in use."""
-        rows = await self._select(ConfigurationRow, "WHERE used = 1 ORDER BY id DESC LIMIT 1", ())
         return rows[0] if rows else None
 
     async def page(self, kind: type[Row], number: int, size: int, client: str | None = None) -> tuple[int, list[Row]]:
@@ -174,8 +249,8 @@ class Database:
         rows = await self._select(
             kind, f"{whose} ORDER BY id DESC LIMIT ? OFFSET ?", (*values, size, (number - 1) * size)
         )
-        statement = f"SELECT COUNT(*) FROM {_table(kind)} {whose}"  # noqa: S608
-        count = await self._call(lambda: int(self._connection.execute(statement, values).fetchone()[0]))
+        statement = f"SELECT COUNT(*) FROM {_TABLES[kind].name} {whose}"  # noqa: S608
+        count = await self._read(lambda connection: int(connection.execute(statement, values).fetchone()[0]))
         return count, rows
 
     async def all(self, kind: type[Row]) -> list[Row]:
@@ -184,7 +259,7 @@ class Database:
 
     async def delete_job(self, number: int) -> None:
         """Remove a job's row."""
-        await self._call(lambda: self._connection.execute("DELETE FROM jobs WHERE id = ?", (number,)))
+        await self._write(lambda connection: connection.execute("DELETE FROM jobs WHERE id = ?", (number,)))
 
     async def living_jobs(self) -> list[JobRow]:
         """The jobs that have not ended, oldest first."""
@@ -193,11 +268,21 @@ class Database:
     async def outputs(self) -> set[str]:
         """The spool names of all outputs."""
         statement = "SELECT output FROM jobs WHERE output IS NOT NULL"
-        return {str(row[0]) for row in await self._call(lambda: self._connection.execute(statement).fetchall())}
+        return {str(row[0]) for row in await self._read(lambda connection: connection.execute(statement).fetchall())}
 
-    async def ended_before(self, when: str) -> list[JobRow]:
-        """The jobs that ended before ``when``, an ISO 8601 time."""
-        return await self._select(JobRow, "WHERE processed_date < ? ORDER BY id LIMIT 1000", (when,))
+    async def expire_jobs(self, ended_before: str, limit: int) -> list[tuple[int, str | None]]:
+        """Remove jobs that ended before that ISO 8601 time, at most ``limit``; their ids and outputs' spool names."""
+        statement = (
+            "DELETE FROM jobs WHERE id IN"
+            " (SELECT id FROM jobs WHERE processed_date < ? ORDER BY processed_date LIMIT ?) RETURNING id, output"
+        )
+        found = await self._write(lambda connection: connection.execute(statement, (ended_before, limit)).fetchall())
+        return [(int(row[0]), row[1]) for row in found]
+
+    async def output_bytes(self, client: str) -> int:
+        """The size of all outputs that are kept for a client."""
+        statement = "SELECT COALESCE(SUM(bytes_out), 0) FROM jobs WHERE client = ? AND output IS NOT NULL"
+        return await self._read(lambda connection: int(connection.execute(statement, (client,)).fetchone()[0]))
 
     async def uploads(self) -> list[UploadRow]:
         """All uploads."""
@@ -205,78 +290,72 @@ class Database:
 
     async def save_upload(self, row: UploadRow) -> None:
         """Add or write an upload."""
-        values = asdict(row)
-
-        def work() -> None:
-            names, marks = ", ".join(values), ", ".join("?" * len(values))
-            statement = f"INSERT OR REPLACE INTO uploads ({names}) VALUES ({marks})"  # noqa: S608 - our own names
-            self._connection.execute(statement, tuple(values.values()))
-
-        await self._call(work)
+        table = _TABLES[UploadRow]
+        values = table.values(row)
+        await self._write(lambda connection: connection.execute(f"INSERT OR REPLACE {table.insert}", values))
 
     async def delete_upload(self, identifier: str) -> None:
         """Remove an upload's row."""
-        await self._call(lambda: self._connection.execute("DELETE FROM uploads WHERE id = ?", (identifier,)))
+        await self._write(lambda connection: connection.execute("DELETE FROM uploads WHERE id = ?", (identifier,)))
 
-    async def insert_once(self, row: JobRow, key: str, fingerprint: str, expires: float) -> tuple[int, str]:
-        """Add ``row`` under an idempotency key, or find the job that was added under it.
+    async def insert_once(self, row: JobRow, key: str, fingerprint: str, expires: float) -> None:
+        """Add ``row`` under an idempotency key that is not in use."""
+        table = _TABLES[JobRow]
 
-        Returns:
-            The job's id and the fingerprint it was added with.
-        """
-        values = asdict(row)
-        del values["id"]
+        def work(connection: sqlite3.Connection) -> int:
+            number = connection.execute(f"INSERT {table.insert}", table.values(row)).lastrowid or 0
+            connection.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, fingerprint, number, expires)
+            )
+            return number
 
-        def work() -> tuple[int, str]:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                connection.execute("DELETE FROM answers WHERE expires < ?", (time.time(),))
-                known = connection.execute("SELECT job, fingerprint FROM answers WHERE key = ?", (key,)).fetchone()
-                if known is not None:
-                    return int(known[0]), str(known[1])
-                names, marks = ", ".join(values), ", ".join("?" * len(values))
-                statement = f"INSERT INTO jobs ({names}) VALUES ({marks})"  # noqa: S608 - our own names
-                number = connection.execute(statement, tuple(values.values())).lastrowid or 0
-                connection.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (key, fingerprint, number, expires))
-                row.id = number
-                return number, fingerprint
+        row.id = await self._write(work)
 
-        return await self._call(work)
+    async def expire_keys(self) -> None:
+        """Forget idempotency keys whose time is over."""
+        await self._write(
+            lambda connection: connection.execute("DELETE FROM answers WHERE expires < ?", (time.time(),))
+        )
 
     async def answer(self, key: str) -> tuple[int, str] | None:
         """The job that was added under an idempotency key, and the fingerprint it was added with."""
         statement = "SELECT job, fingerprint FROM answers WHERE key = ? AND expires >= ?"
-        row = await self._call(lambda: self._connection.execute(statement, (key, time.time())).fetchone())
+        row = await self._read(lambda connection: connection.execute(statement, (key, time.time())).fetchone())
         return None if row is None else (int(row[0]), str(row[1]))
 
     async def stop_configurations(self) -> list[str]:
         """No configuration can be used from now on; the spool names of their files, which may go."""
 
-        def work() -> list[str]:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                names = connection.execute("SELECT datafile FROM configurations WHERE datafile IS NOT NULL").fetchall()
-                connection.execute("UPDATE configurations SET used = 0, stopped = 1, datafile = NULL")
+        def work(connection: sqlite3.Connection) -> list[str]:
+            names = connection.execute("SELECT datafile FROM configurations WHERE datafile IS NOT NULL").fetchall()
+            connection.execute("UPDATE configurations SET used = 0, stopped = 1, datafile = NULL")
             return [str(name[0]) for name in names]
 
-        return await self._call(work)
+        return await self._write(work)
 
     async def _select(self, kind: type[Row], rest: str, arguments: tuple[Any, ...]) -> list[Row]:
         names = [field.name for field in fields(kind)]
-        statement = f"SELECT {', '.join(names)} FROM {_table(kind)} {rest}"  # noqa: S608
+        statement = f"SELECT {', '.join(names)} FROM {_TABLES[kind].name} {rest}"  # noqa: S608
 
-        def work() -> list[Row]:
-            found = self._connection.execute(statement, arguments).fetchall()
+        def work(connection: sqlite3.Connection) -> list[Row]:
+            found = connection.execute(statement, arguments).fetchall()
             values: list[dict[str, Any]] = [
                 {name: bool(row[name]) if name in _BOOLEANS else row[name] for name in names} for row in found
             ]
             return [kind(**value) for value in values]
 
-        return await self._call(work)
+        return await self._read(work)
 
     def close(self) -> None:
         """Finish what is under way and close the file."""
         self._thread.submit(self._connection.close).result()
         self._thread.shutdown()
+
+
+def _named(error: Exception) -> Exception:
+    """A full disk as our error, anything else as it is."""
+    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+        full = disk_error("write the database", OSError(28, "No space left on device"))
+        full.__cause__ = error
+        return full
+    return error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
 import re
@@ -18,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from acceleratorAPI.errors import JobError, NotFoundError
 from acceleratorAPI.node import pieces
 from acceleratorAPI.node.problems import RequestError
+from acceleratorAPI.protocol.digests import crc32c_field
 
 if TYPE_CHECKING:
     from acceleratorAPI.node.live import LiveJob
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.IGNORECASE)
-
-
-def crc32c_field(crc32c: int) -> str:
-    """The member ``crc32c`` of a digest field (RFC 9530)."""
-    return f"crc32c=:{base64.b64encode(crc32c.to_bytes(4, 'big')).decode()}:"
 
 
 class Download(Response):
@@ -155,7 +150,7 @@ class Follow(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while not left.done():
-                ended, there = self._job.ended.is_set(), self._job.bytes_out
+                ended, there = self._job.ended.is_set(), self._job.readable_bytes
                 if self._job.failed:
                     raise JobError("the job failed while its output was read")
                 if self._at < there:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,10 +13,13 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from acceleratorAPI.errors import InputError
+from acceleratorAPI.node.admission import Admission
 from acceleratorAPI.node.bodies import parse_json, pour, whole
+from acceleratorAPI.node.clients import client_of
 from acceleratorAPI.node.multipart import MAX_PARTS, End, MultipartReader, Part, boundary_of
 from acceleratorAPI.node.problems import RequestError
 from acceleratorAPI.node.spool import Spool, SpoolWriter
+from acceleratorAPI.node.uploads import Pour
 
 FILE = "datafile"
 FIELDS = frozenset({"parameters", "configuration", "source", "target", "folder"})
@@ -48,12 +52,12 @@ class Form:
 
 
 @contextlib.asynccontextmanager
-async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
+async def read_form(request: Request, spool: Spool, admission: Admission) -> AsyncIterator[Form]:
     """The request's form; its file is removed at the end of the block unless ``keep()`` was called.
 
     Raises:
         InputError: the body is malformed or a field too long.
-        DiskFullError: the file does not fit.
+        DiskFullError: the file does not fit, in the disk or in what is the client's of it.
     """
     form = Form()
     try:
@@ -61,9 +65,13 @@ async def read_form(request: Request, spool: Spool) -> AsyncIterator[Form]:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             length = request.headers.get("content-length", "")
+            body: Pour = functools.partial(pour, request, spool.threads)
             if length.isdigit():
                 spool.check_room(int(length))
-            await _Multipart(request, form, spool, boundary_of(content_type)).read()
+                await admission.check_room(client_of(request).id, int(length))
+            else:
+                body = admission.metered(client_of(request).id, body)
+            await _Multipart(body, form, spool, boundary_of(content_type)).read()
         elif kind in ("application/x-www-form-urlencoded", "application/json", ""):
             _plain(kind, await whole(request, MAX_FIELD_BYTES, _SEND_A_FORM), form)
         else:
@@ -98,8 +106,8 @@ def _plain(kind: str, body: bytes, form: Form) -> None:
 class _Multipart:
     """Reads one multipart body into a form."""
 
-    def __init__(self, request: Request, form: Form, spool: Spool, boundary: bytes) -> None:
-        self._request = request
+    def __init__(self, body: Pour, form: Form, spool: Spool, boundary: bytes) -> None:
+        self._body = body
         self._form = form
         self._spool = spool
         self._reader = MultipartReader(boundary)
@@ -109,7 +117,7 @@ class _Multipart:
 
     async def read(self) -> None:
         try:
-            async for _ in pour(self._request, self._spool.threads, self._take):
+            async for _ in self._body(self._take):
                 pass
             self._reader.close()
         finally:

@@ -1,4 +1,4 @@
-"""A job that has not ended, as the living node knows it. Plain state; who changes it is the engine."""
+"""A job that has not ended, as the living node knows it. Plain state; who changes it is in ``runs``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from acceleratorAPI.node.change import Change
+from acceleratorAPI.node.commands import Process
 from acceleratorAPI.node.courier import Courier
 from acceleratorAPI.node.pool import Call
 from acceleratorAPI.node.rows import JobRow
@@ -18,9 +19,13 @@ class LiveJob:
     """One job.
 
     Attributes:
+        call: on its way through the pool, or about to be.
         upload: its input, when that comes by itself.
         courier: carries what comes from a URL into the spool, or goes from there to a URL.
         bytes_out: in the output's file already.
+        held: the output, when it is small and its request waits for it; set before ``ended``.
+        waiters: requests that wait for it.
+        keep: nobody waits any more: an output that is ``held`` goes to the spool after all.
         failed: its output will never be whole.
         put_back: it does not end with this node: the next run begins it again.
         stalled: it was taken from its slot, as its input did not come on.
@@ -29,11 +34,15 @@ class LiveJob:
     """
 
     row: JobRow
-    call: Call
+    command: Process
     upload: Upload | None = None
     courier: Courier | None = None
+    call: Call = field(init=False)
     bytes_in: int = 0
     bytes_out: int = 0
+    held: bytes | None = None
+    waiters: int = 0
+    keep: bool = False
     failed: bool = False
     put_back: bool = False
     stalled: bool = False
@@ -41,10 +50,18 @@ class LiveJob:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     change: Change = field(default_factory=Change)
 
+    def __post_init__(self) -> None:
+        self.call = Call(self.command)
+
     @property
     def waits_for_input(self) -> bool:
         """Whether it can only go on when more of its input arrives."""
         return self.upload is not None and not self.upload.row.complete
+
+    @property
+    def readable_bytes(self) -> int:
+        """How much of the output is in the spool: what may still be held is not there before the job has ended."""
+        return 0 if self.row.inline and not self.ended.is_set() else self.bytes_out
 
     @property
     def state(self) -> JobState:

@@ -11,6 +11,8 @@ from acceleratorAPI.node.problems import MEDIA_TYPE
 from acceleratorAPI.node.scopes import OPEN, need_of
 from acceleratorAPI.protocol.records import Problem
 
+# Of an idempotency key.
+KEY_PATTERN = "^[!-~]([ -~]{0,198}[!-~])?$"
 _REFERENCE = "#/components/schemas/"
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
 _WHEN = {
@@ -22,9 +24,11 @@ _WHEN = {
     413: "A text field or a body without a file is too long.",
     415: "The body has a type that is not read here.",
     416: "No byte of the range exists.",
-    422: "The idempotency key was used for another request.",
+    422: "The idempotency key was used for another request, or the function reports a failure.",
+    429: "The token has as many jobs or uploads under way as it may; see Retry-After.",
+    460: "The body's checksum is not the one it was sent with.",
     503: "The queue is full or the node is ending; see Retry-After.",
-    507: "The node's disk has no space for the file.",
+    507: "The node's disk, or the token's share of it, has no space for the file.",
 }
 
 
@@ -116,6 +120,48 @@ DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": _BINARY},
     206: {"description": "The byte range asked for.", "content": _BINARY},
     **errors(400, 404, 416),
+}
+
+_RECORD = {"application/json": {"schema": {"$ref": f"{_REFERENCE}JobRecord"}}}
+_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where the job is, or its output (303)."}}
+
+
+def _parameter(place: str, name: str, kind: str, description: str, **more: Any) -> dict[str, Any]:
+    return {"in": place, "name": name, "description": description, "required": False, "schema": {"type": kind, **more}}
+
+
+RUN_REQUEST = {
+    "requestBody": {"required": False, "content": _BINARY},
+    "parameters": [
+        _parameter("query", "configuration", "string", "Url or id of a configuration; absent: the active one."),
+        _parameter("query", "name", "string", "The user's name of the input."),
+        _parameter("query", "folder", "boolean", "The input is the tar of a folder."),
+        _parameter("query", "wait", "number", "Seconds to wait for the job's end.", minimum=0, maximum=60, default=60),
+        _parameter(
+            "header", "Job-Parameters", "string", "Of the function: a JSON object, in ASCII.", pattern="^[ -~]*$"
+        ),
+        _parameter(
+            "header", "Idempotency-Key", "string", "A repeated request finds the first's job.", pattern=KEY_PATTERN
+        ),
+        _parameter("header", "Content-Digest", "string", "Of the body: crc32c, sha-256, sha-512."),
+    ],
+}
+RUN_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The output; or, of a job that gives none, its record.",
+        "content": {**_BINARY, **_RECORD},
+        "headers": {
+            **_LOCATION,
+            "Job-Record": {"schema": {"type": "string"}, "description": "The job's record as JSON, up to 8 KiB."},
+            "Repr-Digest": {"schema": {"type": "string"}, "description": "The output's CRC32C."},
+        },
+    },
+    303: {
+        "description": "The output is large, or not there yet: see Location.",
+        "content": _RECORD,
+        "headers": _LOCATION,
+    },
+    **errors(400, 403, 404, 408, 409, 413, 422, 429, 460, 503, 507),
 }
 
 

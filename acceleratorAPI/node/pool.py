@@ -198,8 +198,11 @@ class Slot:
         assert self._reader is not None
         try:
             line = await self._reader.readline()
-            return json.loads(line) if line.endswith(b"\n") else {}
-        except (OSError, ValueError):
+            event: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+            if "data_bytes" in event:
+                event["data"] = await self._reader.readexactly(event["data_bytes"])
+            return event
+        except (OSError, ValueError, asyncio.IncompleteReadError):
             # An answer beyond the line limit: nothing after it could be understood.
             self.kill()
             return {}

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from acceleratorAPI.errors import AcceleratorError, InputError, NodeBusyError, NotFoundError
+from acceleratorAPI.errors import AcceleratorError, InputError, NodeBusyError, NotFoundError, SpoolQuotaError
 from acceleratorAPI.node import results
 from acceleratorAPI.protocol.records import App, ParametersResult, Problem
 
@@ -83,9 +83,12 @@ def problem_of(error: AcceleratorError) -> Response:
     if isinstance(error, RequestError):
         status = error.http_status
         headers.update(error.headers)
+    extra = None
+    if isinstance(error, SpoolQuotaError):
+        extra = {"needed_bytes": error.needed_bytes, "free_bytes": error.free_bytes}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="acceleratorAPI node", Basic realm="acceleratorAPI node"'
-    return problem(status, error.code, str(error), headers=headers)
+    return problem(status, error.code, str(error), headers=headers, extra=extra)
 
 
 def _methods(routes: Iterable[Any], scope: Scope) -> set[str]:

@@ -69,6 +69,7 @@ class JobRow:
         output: spool name; the file exists once the job has succeeded.
         crc32c: of the output in the spool.
         result: ``app`` as JSON text.
+        inline: the input came with a request that waits for the output: neither need be in the spool.
         client: id of the token it was sent with; empty on a node that asks for none.
     """
 
@@ -95,6 +96,7 @@ class JobRow:
     crc32c: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0
+    inline: bool = False
     client: str = ""
     id: int = 0
 

@@ -35,6 +35,8 @@ _RULES: tuple[tuple[str, str, Need], ...] = (
     ("GET", "/v2/(files|jobs)(/.*)?", "read"),
     ("OPTIONS", "/v2/files(/.*)?", OPEN),
     ("POST|PUT|PATCH|DELETE", "/v2/(files|jobs)(/.*)?", "process"),
+    # Its answer is the sender's own output.
+    ("POST", paths.RUN, "process"),
 )
 _COMPILED = tuple((methods.split("|"), re.compile(path), need) for methods, path, need in _RULES)
 

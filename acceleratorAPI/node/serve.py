@@ -32,6 +32,7 @@ from acceleratorAPI.node.http_protocol import protocol
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.limits import Limits, usable_connections
 from acceleratorAPI.node.observer import Observer
+from acceleratorAPI.node.once import Keys
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.sandbox import Sandbox, check_required
 from acceleratorAPI.node.scratch import Scratch
@@ -103,7 +104,19 @@ class _Node:
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)
         urls = Urls(settings.public_url, url)
         couriers = Couriers(policy, spool)
-        service = Service(settings, database, spool, uploads, couriers, engine, self._lease, urls, self._pool, observer)
+        service = Service(
+            settings,
+            database,
+            spool,
+            uploads,
+            couriers,
+            engine,
+            Keys(database),
+            self._lease,
+            urls,
+            self._pool,
+            observer,
+        )
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
         guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
         app = Access(SecurityHeaders(guard), observer, log_requests=settings.access_log)
@@ -196,7 +209,7 @@ class _Server(uvicorn.Server):
             self._hooks.at_once()
         log.info("%s: ending", signal.Signals(sig).name)
         self.should_exit = True
-        self._engine.draining = True
+        self._engine.admission.draining = True
 
     async def _expire(self) -> None:
         while True:

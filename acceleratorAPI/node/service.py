@@ -12,6 +12,7 @@ from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.observer import Observer
+from acceleratorAPI.node.once import Keys
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
@@ -30,6 +31,7 @@ class Service:
     uploads: Uploads
     couriers: Couriers
     engine: Engine
+    keys: Keys
     lease: LeaseWatch
     urls: Urls
     pool: Pool

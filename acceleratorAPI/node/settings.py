@@ -58,6 +58,9 @@ class Settings:
         slots: how many jobs run at the same time.
         threads: how many cores one job may use.
         queue: how many jobs may wait.
+        client_jobs: how many jobs of one token may wait or run; ``None``: as many as there is place for.
+        client_uploads: how many incomplete uploads one token may have.
+        client_bytes: how many bytes of one token may lie in the spool.
         max_output: how many bytes the output of one job may have, ``None`` for no limit.
         public_url: how clients reach the node, for the URLs in its answers.
         log_format: of the log on standard error; ``None``: text on a terminal, JSON elsewhere.
@@ -94,6 +97,9 @@ class Settings:
     slots: int = 0
     threads: int = 0
     queue: int = 64
+    client_jobs: int | None = None
+    client_uploads: int | None = None
+    client_bytes: int | None = None
     max_output: int | None = None
     public_url: str | None = None
     log_format: Literal["json", "text"] | None = None
@@ -121,8 +127,11 @@ class Settings:
             if not getattr(self, name) >= lowest:
                 option = name.removesuffix("_s").replace("_", "-")
                 raise ConfigurationError(f"--{option} {getattr(self, name)}: use {lowest} or more")
-        if self.max_output is not None and self.max_output < 1:
-            raise ConfigurationError(f"--max-output {self.max_output}: use 1 or more, or leave it out for no limit")
+        for name in ("max_output", "client_jobs", "client_uploads", "client_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                option = name.replace("_", "-")
+                raise ConfigurationError(f"--{option} {value}: use 1 or more, or leave it out for no limit")
         if self.port > 65535:
             raise ConfigurationError(f"--port {self.port}: use 0 (a free one) to 65535")
         if self.auth == "none" and not is_loopback(self.host):

@@ -8,7 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from io import FileIO
+from io import BytesIO, FileIO
 from typing import Generic, TypeVar
 
 from crc32c import crc32c
@@ -18,7 +18,7 @@ from acceleratorAPI.errors import InputError, OutputLimitError
 from acceleratorAPI.files import open_source, replacing
 from acceleratorAPI.functions.inputs import SourceInfo
 from acceleratorAPI.native.folder import FolderReader, TarReader
-from acceleratorAPI.node.commands import Input, InputNews
+from acceleratorAPI.node.commands import INLINE_BYTES, Input, InputNews
 from acceleratorAPI.node.disk import disk_error, keep_last_bytes, refuse_if_too_large
 
 # What the file of an output in the spool is named while it grows: its name with this.
@@ -139,10 +139,47 @@ class CountedFolder(CountedSource[FolderReader | TarReader]):
         return self._source.warning
 
 
+class SpillingFile:
+    """An output that is held in memory while it is small; what grows beyond goes to the file it was to be."""
+
+    def __init__(self, open_file: Callable[[], FileIO]) -> None:
+        """Args:
+        open_file: called when a file is needed after all.
+        """
+        self._open_file = open_file
+        self._memory = bytearray()
+        self._file: FileIO | None = None
+
+    @property
+    def held(self) -> bytes | None:
+        """All of the output, unless there is a file."""
+        return bytes(self._memory) if self._file is None else None
+
+    def write(self, data: memoryview, /) -> int:
+        """As ``FileIO.write``."""
+        if self._file is None and len(self._memory) + len(data) <= INLINE_BYTES:
+            self._memory += data
+            return len(data)
+        if self._file is None:
+            self._file = self._open_file()
+            held = memoryview(self._memory)
+            while held:
+                held = held[self._file.write(held) :]
+            held.release()
+            self._memory = bytearray()
+        return self._file.write(data)
+
+    def fileno(self) -> int:
+        """As ``FileIO.fileno``, of the file that is then needed."""
+        if self._file is None:
+            self._file = self._open_file()
+        return self._file.fileno()
+
+
 class CountedTarget:
     """A function's output, counted."""
 
-    def __init__(self, file: FileIO, progress: Progress, max_bytes: int | None, *, summed: bool) -> None:
+    def __init__(self, file: FileIO | SpillingFile, progress: Progress, max_bytes: int | None, *, summed: bool) -> None:
         """Args:
         file: takes the bytes.
         progress: counts them.
@@ -154,6 +191,11 @@ class CountedTarget:
         self._max_bytes = max_bytes
         self.dropped = False
         self.crc32c: int | None = 0 if summed else None
+
+    @property
+    def held(self) -> bytes | None:
+        """All of an output that went to no file."""
+        return self._file.held if isinstance(self._file, SpillingFile) else None
 
     def drop(self) -> None:
         """The job gives no file, whatever was written."""
@@ -195,14 +237,19 @@ class CountedTarget:
                 f"the output of {size_bytes} bytes is more than the {self._max_bytes} a job of this node may give:"
                 " start it with a larger --max-output"
             )
-        refuse_if_too_large(self._file.fileno(), size_bytes)
+        if size_bytes > INLINE_BYTES or not isinstance(self._file, SpillingFile):
+            refuse_if_too_large(self._file.fileno(), size_bytes)
 
 
 @contextlib.contextmanager
 def file_source(
     given: Input, progress: Progress, arrival: Arrival
-) -> Iterator[CountedSource[FileIO] | CountedSource[GrowingFile]]:
-    """The file ``given`` names, opened; one that is still on its way is read as it arrives."""
+) -> Iterator[CountedSource[BytesIO] | CountedSource[FileIO] | CountedSource[GrowingFile]]:
+    """The file ``given`` names, opened, or its bytes; one that is still on its way is read as it arrives."""
+    if given.data is not None:
+        memory = CountedSource(BytesIO(given.data), SourceInfo(given.name, len(given.data)), progress)
+        yield memory
+        return
     with open_source(given.path) as file:
         if given.grows:
             info = SourceInfo(given.name, given.size_bytes)
@@ -218,8 +265,12 @@ def folder_source(given: Input, progress: Progress, arrival: Arrival) -> Iterato
     """The folder ``given`` names, packed on the fly; or the tar file of a folder that was sent, checked on the fly."""
     with contextlib.ExitStack() as stack:
         if given.sent:
-            file = stack.enter_context(open_source(given.path))
-            reader: FolderReader | TarReader = TarReader(GrowingFile(file, arrival, progress) if given.grows else file)
+            reader: FolderReader | TarReader
+            if given.data is not None:
+                reader = TarReader(BytesIO(given.data))
+            else:
+                file = stack.enter_context(open_source(given.path))
+                reader = TarReader(GrowingFile(file, arrival, progress) if given.grows else file)
         else:
             reader = stack.enter_context(FolderReader(given.path))
         yield CountedFolder(reader, SourceInfo(given.name), progress)
@@ -230,8 +281,17 @@ class _DroppedError(Exception):
 
 
 @contextlib.contextmanager
-def file_target(path: str, progress: Progress, max_bytes: int | None, *, spooled: bool) -> Iterator[CountedTarget]:
+def file_target(
+    path: str, progress: Progress, max_bytes: int | None, *, spooled: bool, inline: bool = False
+) -> Iterator[CountedTarget]:
     """The output file, which appears at the end of a block without an error, unless the job dropped it.
+
+    Args:
+        path: of the file.
+        progress: counts its bytes.
+        max_bytes: how many these may be.
+        spooled: it is in the spool.
+        inline: a small output is no file, but ``held``.
 
     Raises:
         DiskFullError: no space left.
@@ -239,7 +299,12 @@ def file_target(path: str, progress: Progress, max_bytes: int | None, *, spooled
     growing = path + GROWING if spooled else None
     functions_own: BaseException | None = None
     try:
-        with replacing(path, durable=spooled, growing=growing) as output:
+        with contextlib.ExitStack() as stack:
+
+            def open_file() -> FileIO:
+                return stack.enter_context(replacing(path, durable=spooled, growing=growing))
+
+            output = SpillingFile(open_file) if inline else open_file()
             target = CountedTarget(output, progress, max_bytes, summed=spooled)
             try:
                 yield target

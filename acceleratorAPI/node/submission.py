@@ -11,7 +11,8 @@ from acceleratorAPI.errors import InputError
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import check_parameters
 from acceleratorAPI.node.courier import Ends
-from acceleratorAPI.node.engine import Once
+from acceleratorAPI.node.live import LiveJob
+from acceleratorAPI.node.once import Once
 from acceleratorAPI.node.places import SourcePlace, source_place, target_place
 from acceleratorAPI.node.redact import masked, scrubbed
 from acceleratorAPI.node.rows import JobRow, now
@@ -36,11 +37,14 @@ class Wanted:
         spooled: spool name of an input that came with the request.
         spooled_bytes: its size.
         spooled_crc32c: its CRC32C.
+        data: a small input that came with the request.
+        inline: the request waits for the output.
         upload: an input that comes, or came, by itself.
         name: the user's name of the input.
         folder: the input is a folder's tar.
+        client: the id of the token of the request.
         once: makes a repeated request find the first one's job.
-        client: id of the token.
+        again: a job that is to run once more, for the output that its request did not get.
     """
 
     configuration: str = ""
@@ -52,14 +56,17 @@ class Wanted:
     spooled: str | None = None
     spooled_bytes: int = 0
     spooled_crc32c: int = 0
+    data: bytes | None = None
+    inline: bool = False
     upload: Upload | None = None
     name: str = ""
     folder: bool = False
-    once: Once | None = None
     client: str = ""
+    once: Once | None = None
+    again: JobRow | None = None
 
 
-async def submit(service: Service, wanted: Wanted) -> JobRow:
+async def submit(service: Service, wanted: Wanted) -> LiveJob:
     """Check and queue; what came in the spool is then the job's.
 
     Raises:
@@ -68,7 +75,8 @@ async def submit(service: Service, wanted: Wanted) -> JobRow:
         NodeBusyError: the node takes no more.
     """
     engine = service.engine
-    configuration = await engine.usable(configuration_id(wanted.configuration) if wanted.configuration else None)
+    number = configuration_id(wanted.configuration) if wanted.configuration else None
+    configuration = await engine.configurations.usable(number)
     kind = registry.load(configuration.accelerator)
     card = kind.card
     if wanted.accelerator not in (None, configuration.accelerator):
@@ -101,10 +109,15 @@ async def submit(service: Service, wanted: Wanted) -> JobRow:
         input_crc32c=wanted.spooled_crc32c if wanted.spooled is not None else None,
         boot=boot_id(),
         output=service.spool.new_name() if target is None and card.output != "none" else None,
+        inline=wanted.inline,
         client=wanted.client,
     )
+    if (again := wanted.again) is not None:
+        row.id, row.created, row.attempts = again.id, again.created, again.attempts + 1
     courier = service.couriers.courier(ends)
-    return await engine.submit(row, wanted.parameters, wanted.upload, wanted.once, courier)
+    return await engine.submit(
+        row, wanted.parameters, upload=wanted.upload, courier=courier, data=wanted.data, once=wanted.once
+    )
 
 
 def _remote(text: str) -> str | None:
@@ -138,7 +151,7 @@ def check_parameters_scrubbed(model: Any, values: dict[str, Any], function: str)
 
 def _source(service: Service, wanted: Wanted, card: Card, ends: Ends) -> SourcePlace | None:
     """The input on the node's machine, if it is there; every way an input can come is checked."""
-    sent = wanted.spooled is not None or wanted.upload is not None
+    sent = wanted.spooled is not None or wanted.upload is not None or wanted.data is not None
     if wanted.source and sent:
         raise InputError("both datafile and source were sent; send one of them")
     roots = service.settings.files_under
@@ -172,4 +185,6 @@ def _size(wanted: Wanted, source: SourcePlace | None) -> int | None:
         return source.size_bytes
     if wanted.upload is not None:
         return wanted.upload.row.length
+    if wanted.data is not None:
+        return len(wanted.data)
     return wanted.spooled_bytes if wanted.spooled is not None else None

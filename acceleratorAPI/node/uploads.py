@@ -95,6 +95,15 @@ class Uploads:
             return path.stat().st_size >= row.offset
         return await self._spool.holds(row.id, row.offset, row.crc32c)
 
+    def open_of(self, client: str) -> int:
+        """How many uploads of a client are not complete."""
+        return sum(upload.row.client == client and not upload.row.complete for upload in self._uploads.values())
+
+    def bytes_of(self, client: str) -> int:
+        """The space that the uploads of a client have, or have reserved."""
+        rows = (upload.row for upload in self._uploads.values() if upload.row.client == client)
+        return sum(max(row.length or 0, row.offset) for row in rows)
+
     async def create(
         self, length: int | None, metadata: str = "", *, partial: bool = False, client: str = ""
     ) -> Upload:

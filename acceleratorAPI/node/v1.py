@@ -28,7 +28,8 @@ Route = TypeVar("Route", bound=Callable[..., Any])
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="The id a record was answered with.")]
 PageNumber = Annotated[int, Query(ge=1, le=2**31, description="The page, from 1; ten records a page, newest first.")]
-Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the job's end before answering.")]
+MAX_WAIT_S = 60
+Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the job's end before answering.")]
 
 
 def both(router: APIRouter, method: str, path: str, **options: Any) -> Callable[[Route], Route]:
@@ -47,7 +48,10 @@ def router(service: Service) -> APIRouter:
     """The v1.0 routes of ``service``."""
     routes = APIRouter()
     _configuration_routes(routes, service)
+    _stop_route(routes, service)
     _process_routes(routes, service)
+    _one_process_routes(routes, service)
+    _result_routes(routes, service)
     return routes
 
 
@@ -70,7 +74,7 @@ def _configuration_routes(routes: APIRouter, service: Service) -> None:
 
         It becomes the active configuration. Older ones stay usable by their `url` until `stop`.
         """
-        async with read_form(request, service.spool) as form:
+        async with read_form(request, service.spool, service.engine.admission) as form:
             return await _configure(service, form, service.urls.base(request))
 
     @both(
@@ -106,6 +110,8 @@ def _configuration_routes(routes: APIRouter, service: Service) -> None:
             raise NotFoundError(f"there is no configuration {id} on this node")
         return configuration_record(row, service.urls.base(request))
 
+
+def _stop_route(routes: APIRouter, service: Service) -> None:
     @both(
         routes,
         "GET",
@@ -127,10 +133,10 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
     kind = registry.load(name)
     check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
     check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
+    stored = masked(request.parameters)
     if form.spooled is not None:
         # Every later job depends on it.
         await service.spool.flush(form.spooled)
-    stored = masked(request.parameters)
     row = ConfigurationRow(
         accelerator=name,
         created=now(),
@@ -140,7 +146,7 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
         datafile=form.spooled,
         datafile_name=form.filename,
     )
-    row = await service.engine.configure(row, request.parameters)
+    row = await service.engine.configurations.configure(row, request.parameters)
     form.keep()
     if row.inerror:
         app = App.model_validate_json(row.result or "{}")
@@ -149,32 +155,32 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
 
 
 def _process_routes(routes: APIRouter, service: Service) -> None:
-    tags = ["process"]
     engine = service.engine
 
     @both(
         routes,
         "POST",
         paths.PROCESS,
-        tags=tags,
+        tags=["process"],
         summary="Send a job",
         operation_id="process_create",
         response_model=ProcessRecord,
-        responses=openapi.errors(400, 403, 404, 408, 409, 413, 415, 503, 507),
+        responses=openapi.errors(400, 403, 404, 408, 409, 413, 415, 429, 503, 507),
         openapi_extra=openapi.PROCESS_BODY,
     )
     async def create(request: Request) -> Any:
         """Queue a job and answer at once. Then read its record until `processed` is true."""
-        with engine.arriving():
-            async with read_form(request, service.spool) as form:
-                row = await _process(service, form, client_of(request).id)
+        client = client_of(request).id
+        with engine.admission.place(client):
+            async with read_form(request, service.spool, engine.admission) as form:
+                row = await _process(service, form, client)
         return process_record(row, engine.progress(row), service.urls.base(request))
 
     @both(
         routes,
         "GET",
         paths.PROCESS,
-        tags=tags,
+        tags=["process"],
         summary="List jobs",
         operation_id="process_list",
         response_model=Page[ProcessRecord],
@@ -183,18 +189,20 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
     async def list_all(request: Request, page: PageNumber = 1) -> Any:
         """The token's jobs, all of them for an administrator, newest first, ten a page."""
         base = service.urls.base(request)
-        client = client_of(request)
-        only = None if client.everything else client.id
-        count, rows = await service.database.page(JobRow, page, PAGE_SIZE, only)
+        count, rows = await service.database.page(JobRow, page, PAGE_SIZE, client_of(request).only)
         return page_of(
             count, page, base + paths.PROCESS, rows, lambda row: process_record(row, engine.progress(row), base)
         )
+
+
+def _one_process_routes(routes: APIRouter, service: Service) -> None:
+    engine = service.engine
 
     @both(
         routes,
         "GET",
         paths.PROCESS + "{id}/",
-        tags=tags,
+        tags=["process"],
         summary="One job",
         operation_id="process_read",
         response_model=ProcessRecord,
@@ -209,7 +217,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         routes,
         "DELETE",
         paths.PROCESS + "{id}/",
-        tags=tags,
+        tags=["process"],
         summary="Cancel or forget a job",
         operation_id="process_delete",
         status_code=204,
@@ -222,13 +230,16 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         await engine.delete(id)
         return Response(status_code=204)
 
+
+def _result_routes(routes: APIRouter, service: Service) -> None:
+    engine = service.engine
     result = paths.PROCESS + "{id}/datafileresult"
 
     @both(
         routes,
         "GET",
         result,
-        tags=tags,
+        tags=["process"],
         summary="A job's output",
         operation_id="process_datafileresult",
         response_class=Response,
@@ -262,9 +273,9 @@ async def _process(service: Service, form: Form, client: str) -> JobRow:
         folder=_flag("folder", fields.get("folder", "")),
         client=client,
     )
-    row = await submit(service, wanted)
+    job = await submit(service, wanted)
     form.keep()
-    return row
+    return job.row
 
 
 def _flag(field: str, text: str) -> bool:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from acceleratorAPI.errors import NodeBusyError
 from acceleratorAPI.node import openapi, watching
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.protocol import paths
@@ -73,8 +72,7 @@ def router(service: Service) -> APIRouter:
     @routes.get(paths.READY, tags=["open"], summary="Taking work?", responses=openapi.errors(503))
     async def ready() -> Health:
         """200 while the node takes work, 503 while it ends. Needs no token."""
-        if service.engine.draining:
-            raise NodeBusyError("the node is ending")
+        service.engine.admission.check_open()
         return Health()
 
     @routes.get(paths.FUNCTIONS, tags=["node"], summary="Installed functions", responses=openapi.errors())

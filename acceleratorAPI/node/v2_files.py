@@ -27,11 +27,12 @@ from acceleratorAPI.errors import InputError, IntegrityError, OffsetError
 from acceleratorAPI.node import openapi
 from acceleratorAPI.node.bodies import pour
 from acceleratorAPI.node.clients import client_of, own_upload
-from acceleratorAPI.node.download import Download, crc32c_field
+from acceleratorAPI.node.download import Download
 from acceleratorAPI.node.problems import RequestError, problem
 from acceleratorAPI.node.service import Service
-from acceleratorAPI.node.uploads import Upload
+from acceleratorAPI.node.uploads import Pour, Upload
 from acceleratorAPI.protocol import paths
+from acceleratorAPI.protocol.digests import crc32c_field
 
 TUS_VERSION = "1.0.0"
 TUS_EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,termination,expiration,concatenation"
@@ -58,18 +59,26 @@ ALGORITHMS: Mapping[str, Any] = {
 }
 
 
-class _Checksum:
+class Checksum:
     """A piece's checksum, as the client announced it."""
 
     def __init__(self, name: str, expected: bytes) -> None:
+        """Args:
+        name: one of ``ALGORITHMS``.
+        expected: its digest.
+        """
         self._name = name
         self._expected = expected
         self._hash: _Hash = ALGORITHMS[name]()
 
     def update(self, data: memoryview, /) -> None:
+        """Take the next bytes."""
         self._hash.update(data)
 
     def verify(self) -> None:
+        """Raises:
+        IntegrityError: the bytes are not those that were sent.
+        """
         if self._hash.digest() != self._expected:
             raise IntegrityError(f"the piece's {self._name} is not the one it was sent with: send it again")
 
@@ -105,7 +114,7 @@ class _Routes:
             response_class=Response,
             include_in_schema=shown,
             operation_id=f"files_{method.lower()}" if shown else None,
-            responses=openapi.errors(400, 404, 409, 413, 415, 507),
+            responses=openapi.errors(400, 404, 409, 413, 415, 429, 460, 507),
         )
 
     async def options(self, request: Request) -> Response:
@@ -136,7 +145,9 @@ class _Routes:
         if concat not in ("", "partial"):
             raise InputError(f"Upload-Concat = {concat[:100]!r}: use partial or final;URL URL ...")
         length, last = _announced(headers, tus)
-        client = client_of(request).id
+        client, admission = client_of(request).id, self._service.engine.admission
+        admission.check_upload(client)
+        await admission.check_room(client, length or 0)
         upload = await self._uploads.create(length, metadata, partial=concat == "partial", client=client)
         try:
             await self._append(request, upload, 0, last)
@@ -174,7 +185,7 @@ class _Routes:
         if length is not None:
             await self._uploads.set_length(upload, length)
         if headers.get("upload-ahead") == "?1":
-            checksum = _checksum(headers)
+            checksum = announced_checksum(headers)
             if checksum is None:
                 raise InputError("Upload-Ahead: a piece that is ahead needs an Upload-Checksum or Content-Digest")
             body = functools.partial(pour, request, self._service.spool.threads)
@@ -200,8 +211,10 @@ class _Routes:
         return Download(request, self._service.spool.path(upload.row.id), self._service.spool.threads)
 
     async def _append(self, request: Request, upload: Upload, offset: int, last: bool | None) -> None:
-        body = functools.partial(pour, request, self._service.spool.threads)
-        await self._uploads.append(upload, offset, body, _checksum(request.headers), last=last)
+        body: Pour = functools.partial(pour, request, self._service.spool.threads)
+        if upload.row.length is None:
+            body = self._service.engine.admission.metered(upload.row.client, body)
+        await self._uploads.append(upload, offset, body, announced_checksum(request.headers), last=last)
 
     def _created(self, request: Request, upload: Upload, tus: bool) -> Response:
         answer = Response(status_code=201, headers=self._headers(upload, tus))
@@ -284,18 +297,18 @@ def _announced(headers: Headers, tus: bool, *, creation: bool = True) -> tuple[i
     return length, flag == "?1" or None
 
 
-def _checksum(headers: Headers) -> _Checksum | None:
+def announced_checksum(headers: Headers) -> Checksum | None:
     """The announced checksum of the body, if there is one that is known."""
     text = headers.get("upload-checksum")
     if text is not None:
         name, _, value = text.strip().partition(" ")
         if name.lower() not in ALGORITHMS:
             raise InputError(f"Upload-Checksum: {name[:20]!r} is not among {', '.join(ALGORITHMS)}")
-        return _Checksum(name.lower(), _base64(value))
+        return Checksum(name.lower(), _base64(value))
     for name, value in _DIGEST.findall(headers.get("content-digest", "")):
         known = name.replace("sha-", "sha")
         if known in ALGORITHMS:
-            return _Checksum(known, _base64(value))
+            return Checksum(known, _base64(value))
     return None
 
 

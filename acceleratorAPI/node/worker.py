@@ -51,7 +51,7 @@ class Link:
     def _receive(self) -> None:
         with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
             for line in lines:
-                message = decode(line)
+                message = decode(line, lines.read)
                 if isinstance(message, InputNews):
                     self.arrival.tell(message)
                 else:
@@ -59,11 +59,13 @@ class Link:
         # The node is gone: whatever a kernel is doing, nobody wants it any more.
         os._exit(0)
 
-    def send(self, event: str, **values: Any) -> None:
-        """One event to the node."""
+    def send(self, event: str, data: bytes | None = None, **values: Any) -> None:
+        """One event to the node, and the bytes that follow it."""
+        if data is not None:
+            values["data_bytes"] = len(data)
         line = json.dumps({"event": event, **values}, allow_nan=False).encode() + b"\n"
         with self._sending:
-            self._socket.sendall(line)
+            self._socket.sendall(line + data if data else line)
 
 
 class Worker:
@@ -127,9 +129,10 @@ class Worker:
         parameters = check_parameters(function.process_parameters, command.parameters, name)
         function.job = command.job
         progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
-        outcome, crc32c = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
+        outcome, crc32c, data = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
         measurement = outcome.measurement
         return {
+            "data": data,
             "specific": dict(outcome.specific),
             "has_output": outcome.has_output,
             "crc32c": crc32c,
@@ -148,13 +151,14 @@ def _run(
     progress: Progress,
     arrival: Arrival,
     max_output: int | None,
-) -> tuple[Outcome, int | None]:
-    """One job between its files; also the CRC32C of an output in the spool."""
+) -> tuple[Outcome, int | None, bytes | None]:
+    """One job between its ends; also the CRC32C of an output for the spool, and that output itself if it is small."""
     given = command.source
     with contextlib.ExitStack() as stack:
         target = None
         if command.target is not None:
-            target = stack.enter_context(file_target(command.target, progress, max_output, spooled=command.spooled))
+            file = file_target(command.target, progress, max_output, spooled=command.spooled, inline=command.inline)
+            target = stack.enter_context(file)
         if given is not None and given.folder:
             folder = stack.enter_context(folder_source(given, progress, arrival))
             outcome = function.process_folder(folder, target, parameters)
@@ -165,7 +169,9 @@ def _run(
             outcome = function.process(source, target, parameters)
         if not outcome.has_output and target is not None:
             target.drop()
-    return outcome, target.crc32c if target is not None else None
+    if target is None:
+        return outcome, None, None
+    return outcome, target.crc32c, target.held if outcome.has_output else None
 
 
 def _die_with_parent() -> None:

@@ -28,6 +28,8 @@ from acceleratorAPI.errors import (
     WorkerCrashedError,
 )
 
+STOPPED = {"app": {"status": 0, "msg": "ok"}}
+
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
 CONFIGURATION = {
@@ -125,9 +127,9 @@ def ignore(*_: object) -> None:
 
 
 def test_the_token_is_sent_and_never_shown(script: Script, client: NodeClient) -> None:
-    script.replies = [reply(200, {"name": "n"})]
-    assert client.describe() == {"name": "n"}
-    assert script.asked == [("GET", "/", b"", "Bearer the-token")]
+    script.replies = [reply(200, STOPPED)]
+    assert client.stop().msg == "ok"
+    assert script.asked == [("GET", "/v1.0/stop", b"", "Bearer the-token")]
     assert "the-token" not in repr(client)
 
 
@@ -150,7 +152,7 @@ def test_refusals_come_back_as_the_errors_they_were(
 ) -> None:
     script.replies = [answer]
     with pytest.raises(kind) as caught:
-        client.describe()
+        client.stop()
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)
     assert len(script.asked) == 1
@@ -202,8 +204,8 @@ def test_what_can_be_read_only_once_is_sent_only_once(script: Script, client: No
 
 
 def test_reading_is_tried_again_and_sending_is_not(script: Script, client: NodeClient) -> None:
-    script.replies = [hang_up, reply(200, {"name": "n"})]
-    assert client.describe() == {"name": "n"}
+    script.replies = [hang_up, reply(200, STOPPED)]
+    assert client.stop().msg == "ok"
     script.replies = [hang_up]
     script.asked.clear()
     with pytest.raises(NodeUnreachableError, match="broke off"):
@@ -227,18 +229,18 @@ def test_nothing_answers() -> None:
         port = server.getsockname()[1]
     client = NodeClient(f"http://127.0.0.1:{port}", diagnose=lambda: "the node's process 7 has ended, its log is /l")
     with pytest.raises(NodeUnreachableError) as caught:
-        client.describe()
+        client.stop()
     assert str(caught.value) == (
         f"nothing answers at http://127.0.0.1:{port}: the node's process 7 has ended, its log is /l"
     )
     with pytest.raises(NodeUnreachableError, match="Connection refused"):
-        NodeClient(f"http://127.0.0.1:{port}").describe()
+        NodeClient(f"http://127.0.0.1:{port}").stop()
 
 
 @pytest.mark.parametrize("url", ["http://", "ftp://host", "http://host:port", "http://[::1"])
 def test_an_impossible_address_is_named(url: str) -> None:
     with pytest.raises(NodeError) as caught:
-        NodeClient(url).describe()
+        NodeClient(url).stop()
     assert "\n" not in str(caught.value)
 
 

@@ -181,8 +181,9 @@ def test_a_local_node_that_speaks_tls(tmp_path: Path, home: Path) -> None:
         assert key not in (folder / "node.log").read_text()
         # The same node, by its address alone.
         with pytest.raises(NodeError, match="not trusted"):
-            NodeClient(accelerator.url).describe()
-        assert NodeClient(accelerator.url, trust=Trust(fingerprint)).describe()["name"]
+            NodeClient(accelerator.url).status()
+        with pytest.raises(AuthenticationError):
+            NodeClient(accelerator.url, trust=Trust(fingerprint)).status()
     assert target.stat().st_size
     assert not folder.exists()
 

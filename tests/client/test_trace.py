@@ -17,7 +17,7 @@ from acceleratorAPI.client.node import NodeClient
 
 @pytest.fixture
 def seen() -> Iterator[tuple[str, list[Any]]]:
-    """The URL of a server that answers ``{}``, and the headers it got."""
+    """The URL of a server that answers ``[]``, and the headers it got."""
     headers: list[Any] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,7 +26,7 @@ def seen() -> Iterator[tuple[str, list[Any]]]:
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(b"[]")
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -42,10 +42,10 @@ def seen() -> Iterator[tuple[str, list[Any]]]:
 def test_a_request_says_whose_span_it_belongs_to(seen: tuple[str, list[Any]]) -> None:
     url, headers = seen
     node = NodeClient(url)
-    node.describe()
+    node.catalogue()
     span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("mine")
     with trace.use_span(span, end_on_exit=True):
-        node.describe()
+        node.catalogue()
     node.close()
     assert "traceparent" not in headers[0]
     assert f"{span.get_span_context().trace_id:032x}" in headers[1]["traceparent"]
