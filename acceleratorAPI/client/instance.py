@@ -10,6 +10,7 @@ from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.config import Configuration
 from acceleratorAPI.errors import InstanceError, InstanceNotFoundError
+from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.providers.base import Instance, InstanceSpec, Provider
 from acceleratorAPI.providers.registry import get_provider
 
@@ -35,6 +36,25 @@ def list_instances(*, config_file: str | os.PathLike[str] | None = None, provide
     """The instances of the configured provider, or of the one named, oldest first."""
     configuration = Configuration.load(config_file, {("csp", "provider"): provider})
     return get_provider(configuration.get("csp", "provider"), configuration).instances()
+
+
+def end_instance(instance_id: str, mode: StopMode, *, provider: str | None = None) -> str:
+    """End an instance by its id, whoever made it; one line that says what became of it.
+
+    Raises:
+        InstanceNotFoundError: there is none of that id.
+        InstanceError: it could not be ended.
+    """
+    configuration = Configuration.load(None, {("csp", "provider"): provider})
+    found = get_provider(configuration.get("csp", "provider"), configuration)
+    instance = found.find(instance_id=instance_id)
+    if mode is StopMode.TERM:
+        found.terminate(instance)
+        return f"{instance_id} is terminated"
+    if mode is StopMode.STOP:
+        found.stop(instance)
+        return f"{instance_id} is stopped; use it again with instance_id={instance_id!r}"
+    return f"{instance_id} is kept at {instance.url}"
 
 
 def acquire(configuration: Configuration, accelerator: str) -> Place:

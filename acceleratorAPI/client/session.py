@@ -95,15 +95,16 @@ class Session:
         self.stop_mode = self._leased = mode
 
     def stop(self) -> StopResult:
-        """Drop the node's configurations, then end the instance by the stop mode.
+        """End the instance by the stop mode. One that stays, or can be started again, keeps its configuration.
 
         Raises:
-            AcceleratorError: the instance could not be ended, or a node that is kept does not answer.
+            AcceleratorError: the instance could not be ended.
         """
         app = App(status=0, msg="")
-        # A node that is about to end need not answer any more.
-        with contextlib.suppress(AcceleratorError) if self.stop_mode is not StopMode.KEEP else contextlib.nullcontext():
-            app = self.node.stop()
+        if self.stop_mode is StopMode.TERM:
+            # A node that is about to end need not answer any more.
+            with contextlib.suppress(AcceleratorError):
+                app = self.node.stop()
         self._end()
         return StopResult(self.stop_mode, self.instance_id, app.specific, self._farewell())
 

@@ -151,6 +151,11 @@ class SpillingFile:
         self._file: FileIO | None = None
 
     @property
+    def in_memory(self) -> bool:
+        """Whether there is no file yet."""
+        return self._file is None
+
+    @property
     def held(self) -> bytes | None:
         """All of the output, unless there is a file."""
         return bytes(self._memory) if self._file is None else None
@@ -214,7 +219,7 @@ class CountedTarget:
                 f"{self._progress.bytes_in} bytes of input); start the node with a larger --max-output"
             )
         try:
-            if self.crc32c is not None:
+            if self.crc32c is not None and not (isinstance(self._file, SpillingFile) and self._file.in_memory):
                 keep_last_bytes(self._file.fileno())
             count = self._file.write(data)
         except OSError as error:

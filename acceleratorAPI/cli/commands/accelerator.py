@@ -161,13 +161,20 @@ def start(
 
 
 def stop(
-    name: Annotated[str, typer.Argument(help="The name it was started under.")],
+    name: Annotated[str, typer.Argument(help="The name it was started under, or an instance's id.")],
     stop_mode: Annotated[str, typer.Option(help="TERM deletes it, STOP keeps its state, KEEP leaves it running.")] = (
         "TERM"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Stop an accelerator started before."""
+    """Stop an accelerator started before, or any instance."""
+    known = remembered.load()
+    if name not in known and (ended := _end_instance(name, stop_mode)) is not None:
+        if as_json:
+            output.document({"name": name, "message": ended})
+        else:
+            output.say(ended)
+        return
     entry = remembered.find(name)
     try:
         result = _attach(entry).stop(stop_mode)
@@ -179,6 +186,17 @@ def stop(
         output.document({"name": name, **result.as_dict()})
     else:
         output.say(str(result))
+
+
+def _end_instance(instance_id: str, stop_mode: str) -> str | None:
+    """End an instance that has no name here; what became of it, ``None`` when there is none of that id."""
+    from acceleratorAPI.client.instance import end_instance
+    from acceleratorAPI.protocol.stop import StopMode
+
+    try:
+        return end_instance(instance_id, StopMode.parse(stop_mode))
+    except InstanceNotFoundError:
+        return None
 
 
 def parse_parameters(values: list[str] | None) -> dict[str, Any]:
