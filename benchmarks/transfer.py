@@ -104,8 +104,13 @@ def _jobs(work: Path, options: Options, node: Server, nginx_url: str, fingerprin
 
     def by_hand() -> None:
         _do([*_curl(f"{nginx_url}/by-hand"), "-T", str(source)])
-        _do(["igzip", "-1", "-k", "-f", str(there), "-o", f"{there}.gz"])
+        _do(["igzip", "-1", "-k", str(there)])
         _do(_curl(f"{nginx_url}/by-hand.gz", out=out))
+
+    def remove() -> None:
+        # igzip does not write over a file without asking.
+        for path in (out, there, there.with_name("by-hand.gz")):
+            path.unlink()
 
     with Accelerator(
         "cast_gzip", config_file=config, instance_ip=node.url, shared_files=False, stop_mode="keep"
@@ -113,7 +118,7 @@ def _jobs(work: Path, options: Options, node: Server, nginx_url: str, fingerprin
         accelerator.start()
         name = f"process() of cast_gzip on a node that shares no files, {how}"
         ours = Peer(name, lambda: accelerator.process(source, out) and None, size, out.unlink, node.cpu_s)
-        hand = Peer(f"curl to nginx, igzip -1, curl back, {how}", by_hand, size, out.unlink)
+        hand = Peer(f"curl to nginx, igzip -1, curl back, {how}", by_hand, size, remove)
         return _race(ours, [hand, Peer("the kernel alone, file to file", kernel, size, out.unlink)], options)
 
 

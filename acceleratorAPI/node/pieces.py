@@ -151,7 +151,10 @@ class Pieces:
     async def _take(self, piece: memoryview) -> None:
         """Let a thread take ``piece``, and read and take what comes meanwhile."""
         protocol, more = self._protocol, 0
-        if protocol.scheme == "http" and self._left and not self.cycle.disconnected:
+        paused = protocol.scheme == "http" and self._left > 0
+        # One that took longer to fill it than a piece may wait is left to the loop: a slow client holds no thread.
+        quick = len(piece) == len(self._filling)
+        if paused and quick and not self.cycle.disconnected:
             more = min(self._left, _RUN_BYTES)
             if self._socket < 0:
                 # Of its own: that of the loop may be closed, and its number another's, while a thread reads.
@@ -163,7 +166,7 @@ class Pieces:
         finally:
             self._left -= self._pumped
             protocol.diverted(self._pumped)
-        if more:
+        if paused:
             protocol.flow.resume_reading()
 
     def _run(self, sink: Sink, piece: memoryview, left: int) -> None:
@@ -171,7 +174,7 @@ class Pieces:
         until = time.monotonic() + _RUN_S
         sink(piece)
         while left and not self._stopped and time.monotonic() < until:
-            count = self._read(min(left, len(self._filling)))
+            count = self._read(min(left, len(self._filling)), until)
             if not count:
                 break
             self._pumped += count
@@ -181,12 +184,12 @@ class Pieces:
     def _stop(self) -> None:
         self._stopped = True
 
-    def _read(self, wanted: int) -> int:
+    def _read(self, wanted: int, until: float) -> int:
         """Fill the buffer from the socket, as far as the bytes come quickly."""
         count = 0
         # A broken connection is the loop's to find: it reads next.
         with contextlib.suppress(ConnectionError):
-            while count < wanted and not self._stopped:
+            while count < wanted and not self._stopped and time.monotonic() < until:
                 try:
                     size = os.readv(self._socket, [self._filling[count:wanted]])
                 except BlockingIOError:

@@ -20,7 +20,7 @@ from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.pieces import in_thread
 from acceleratorAPI.node.rows import JobRow, UploadRow, now
 from acceleratorAPI.node.spool import BUFFER_BYTES, Spool, SpoolWriter
-from acceleratorAPI.protocol.joined import Joined
+from acceleratorAPI.protocol.joined import Joined, combine
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ class Checksum(Protocol):
     def update(self, data: memoryview, /) -> None:
         """Take the next bytes."""
 
-    def verify(self) -> None:
-        """Raises: the request's error when the sum is not the one the client sent."""
+    def verify(self, crc32c: int) -> None:
+        """Raises: the request's error when the sum, or ``crc32c``, is not the one the client sent."""
 
 
 class Upload:
@@ -224,7 +224,7 @@ class Uploads:
             try:
                 async for _ in pour(take):
                     pass
-                checksum.verify()
+                checksum.verify(writer.crc32c)
             finally:
                 writer.close()
             if upload.removed:
@@ -259,7 +259,9 @@ class Uploads:
     async def _take(self, upload: Upload, pour: Pour, checksum: Checksum | None) -> None:
         row = upload.row
         saved = row.offset
-        writer = self._spool.writer(row.id, at=row.offset, crc32c=row.crc32c)
+        # A piece with a checksum counts when it is whole: its CRC32C is then put behind that of what was there.
+        begin, before = row.offset, row.crc32c
+        writer = self._spool.writer(row.id, at=begin, crc32c=before if checksum is None else 0)
 
         def take(piece: memoryview) -> None:
             if row.length is not None and writer.end + len(piece) > row.length:
@@ -277,9 +279,12 @@ class Uploads:
                     if row.offset - saved >= SAVE_EVERY_BYTES:
                         saved = row.offset
                         await self._save(upload)
-            if checksum is not None:
-                checksum.verify()
-            self._advance(upload, writer)
+            if checksum is None:
+                self._advance(upload, writer)
+            else:
+                checksum.verify(writer.crc32c)
+                writer.crc32c = combine(before, writer.crc32c, writer.end - begin)
+                self._advance(upload, writer)
         except BaseException:
             if checksum is None:
                 # What arrived before the cut counts, and may have been all.

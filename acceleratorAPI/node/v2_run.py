@@ -90,14 +90,15 @@ class _Arriving:
 
     def end(self, *, named: bool) -> int:
         """All is here; its CRC32C. Of nothing at all, only what was ``named`` is an empty input."""
-        if self._checksum is not None:
-            self._checksum.verify()
         wanted, writer = self._wanted, self._writer
+        summed = writer.crc32c if writer is not None else crc32c(self._held)
+        if self._checksum is not None:
+            self._checksum.verify(summed)
         if writer is not None:
-            wanted.spooled_bytes, wanted.spooled_crc32c, wanted.inline = writer.end, writer.crc32c, False
-            return writer.crc32c
-        wanted.data = bytes(self._held) if self._held or named else None
-        return crc32c(self._held)
+            wanted.spooled_bytes, wanted.spooled_crc32c, wanted.inline = writer.end, summed, False
+        else:
+            wanted.data = bytes(self._held) if self._held or named else None
+        return summed
 
     def close(self) -> None:
         if self._writer is not None:

@@ -184,14 +184,39 @@ def test_many_at_once(peer: Any) -> None:
 
 def test_a_download_slower_than_its_reading(peer: Any, tmp_path: Path) -> None:
     """The two buffers are not filled again before the client has what was in them."""
-    data = DATA * 6
+    data = DATA * 3
     with peer[1]() as connection:
         connection.sendall(post(len(data)) + data)
         place = answer(connection)[1]["location"]
         path = place[place.index("/v2") :]
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        got = b""
+        got = bytearray()
         while part := connection.recv(1 << 16):
             got += part
-            time.sleep(0.001)
+            if len(got) % 5 == 0:
+                time.sleep(0.001)
     assert got[got.index(b"\r\n\r\n") + 4 :] == data
+
+
+def test_tricklers_hold_no_threads(peer: Any) -> None:
+    """More slow senders than there are threads to write with, and a quick one beside them."""
+    ended = threading.Event()
+
+    def trickle() -> None:
+        with peer[1]() as connection:
+            connection.sendall(post(1 << 20))
+            while not ended.is_set():
+                connection.sendall(b"x")
+                time.sleep(0.001)
+
+    slow = [threading.Thread(target=trickle) for _ in range(24)]
+    for sender in slow:
+        sender.start()
+    try:
+        with peer[1]() as connection:
+            connection.sendall(post(len(DATA)) + DATA)
+            assert answer(connection)[0] == 201
+    finally:
+        ended.set()
+        for sender in slow:
+            sender.join()
