@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import socket
@@ -270,31 +271,36 @@ def stored_flips(url, spool, source, target):
     return found
 
 
+def one_call(url, source, target, ready):
+    """What is killed."""
+    with started(url) as user:
+        ready.set()
+        user.process(source, target)
+
+
 def kills(work):
     """The client is killed at random moments and the same call made again, until it gets through."""
     source = random_file(work / "in", 64 * MIB)
-    wanted, killed, rounds, good, sent = crc(source), 0, 0, True, 0
-    program = (
-        "import sys\nfrom acceleratorAPI import Accelerator\nurl, source, target = sys.argv[1:]\n"
-        "a = Accelerator('test_copy', instance_ip=url)\na.start()\nprint(flush=True)\na.process(source, target)"
-    )
-    os.environ["ACCELERATOR_NODE_TOKEN"] = TOKEN
+    wanted, killed, rounds, good = crc(source), 0, 0, True
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["__main__", "acceleratorAPI.client.accelerator"])
     with a_node(work) as (url, _, _), FaultProxy(address(url)) as proxy:
         proxy.rate_bytes_s = 100e6
         while killed < 100:
             for attempt in range(6):
-                command = [sys.executable, "-c", program, proxy.url, str(source), str(work / "out")]
-                with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-                    child.stdout.read(1)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        child.wait(random.uniform(0, 1.0) if attempt < 5 else 60)
-                    if child.poll() is None:
-                        child.kill()
-                        killed += 1
-                if child.returncode == 0:
+                ready = processes.Event()
+                child = processes.Process(target=one_call, args=(proxy.url, source, work / "out", ready))
+                child.start()
+                ready.wait(60)
+                child.join(random.uniform(0, 1.0) if attempt < 5 else 120)
+                if child.is_alive():
+                    child.kill()
+                    killed += 1
+                child.join()
+                if child.exitcode == 0:
                     break
             rounds += 1
-            good = good and child.returncode == 0 and crc(work / "out") == wanted
+            good = good and child.exitcode == 0 and crc(work / "out") == wanted
             (work / "out").unlink()
         sent = proxy.passed[True] / rounds / source.stat().st_size
         left = [path for path in work.iterdir() if path.name.startswith(".")]

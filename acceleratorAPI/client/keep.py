@@ -108,9 +108,11 @@ class Keep:
             FileAccessError: they cannot be made.
         """
         path = _beside(output, "part")
+        # Nobody may read a part who may not read the output it replaces.
+        mode = os.stat(output).st_mode & 0o777 if os.path.exists(output) else 0o666
         while True:
             try:
-                file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "r+b")
+                file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode), "r+b")
             except OSError as error:
                 raise access_error("write", output, error) from error
             try:

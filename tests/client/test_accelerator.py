@@ -402,7 +402,7 @@ def test_a_bare_address_with_and_without_its_token(gzipper: Accelerator, tmp_pat
     """A node of another user or machine: only its URL is known."""
     assert gzipper.url is not None
     assert gzipper.instance is not None
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(AuthenticationError, match=r"asks for a token: .* ACCELERATOR_NODE_TOKEN"):
         Accelerator("cast_gzip", instance_ip=gzipper.url).start()
     conf = tmp_path / "with-token.conf"
     conf.write_text(f"[general]\nnode_token = {gzipper.instance.token}\n[csp]\nstop_mode = 0\n")

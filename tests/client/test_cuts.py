@@ -12,7 +12,7 @@ import pytest
 from crc32c import crc32c
 from fault_proxy import Fault, FaultProxy, Kind
 
-from acceleratorAPI import Accelerator
+from acceleratorAPI import Accelerator, TransferProgress
 from acceleratorAPI.client import node as node_module
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.pace import PIECE_BYTES, checksum_field
@@ -102,6 +102,33 @@ def test_a_bit_that_flips_on_the_way_down(proxy: FaultProxy, through: Through, s
         proxy.faults = [Fault("flip", proxy.passed[False] + SIZE // 2, up=False)]
         with pytest.raises(IntegrityError):
             user.process(source, pipe)
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("size", [0, 1, *(n * PIECE_BYTES + d for n in (1, 2) for d in (-1, 0, 1))])
+def test_sizes_at_the_borders_of_pieces(size: int, connections: int, through: Through, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(bytes(size))
+    result = through(connections).process(tmp_path / "in", tmp_path / "out.gz")
+    assert result.bytes_in == size
+    assert gzip.decompress((tmp_path / "out.gz").read_bytes()) == bytes(size)
+
+
+def test_a_job_follows_several_connections(
+    gzipper: Accelerator, proxy: FaultProxy, through: Through, source: Path, tmp_path: Path
+) -> None:
+    """It has computed much of its input while the rest is still on its way."""
+    assert gzipper.instance is not None
+    node = NodeClient(gzipper.instance.url, gzipper.instance.token)
+    ahead = []
+
+    def look(progress: TransferProgress) -> None:
+        if progress.phase == "upload" and SIZE // 2 < progress.bytes_done < SIZE:
+            ahead.append(sum(job.bytes_in for job in node.status().live))
+
+    user = through(4)
+    proxy.rate_bytes_s = 10e6
+    user.process(source, tmp_path / "out.gz", progress=look)
+    assert max(ahead) > SIZE // 4
 
 
 def test_several_connections_send_each_byte_once(
