@@ -381,6 +381,8 @@ class Engine:
                 row.input_bytes = row.bytes_in
             if not answer["has_output"]:
                 row.output, row.bytes_out = None, 0
+            elif row.output is not None:
+                await self._spool.flush_names()
             row.result = results.processed(answer, legacy_profiling=self._settings.legacy_profiling).model_dump_json()
         except AcceleratorError as error:
             row.bytes_in, row.bytes_out = job.bytes_in, job.bytes_out
