@@ -44,7 +44,8 @@ def replacing(
     Args:
         path: the file to make or replace.
         durable: also flush file and folder to the disk before the new name counts.
-        growing: the file's name until then, in the same folder, for those who read while it grows.
+        growing: the file's name until then, in the same folder, for those who read while it grows. The folder is
+            then flushed by them: who may not list it cannot.
 
     Raises:
         FileAccessError: the folder is missing or read-only, or ``path`` is a folder.
@@ -78,7 +79,7 @@ def replacing(
             if final.exists():
                 os.chmod(temporary, final.stat().st_mode & 0o7777)
             os.replace(temporary, final)
-        if durable:
+        if durable and not growing:
             _sync_folder(final.parent)
     except BaseException:
         if named:

@@ -7,13 +7,14 @@ import contextlib
 import contextvars
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from acceleratorAPI.errors import (
@@ -24,6 +25,7 @@ from acceleratorAPI.errors import (
     error_from_code,
 )
 from acceleratorAPI.node.commands import Command, Configure, InputNews, encode
+from acceleratorAPI.node.redact import without_secret_names
 from acceleratorAPI.node.sandbox import Sandbox
 from acceleratorAPI.node.worker import KEPT_CONFIGURATIONS
 
@@ -91,7 +93,9 @@ class Slot:
         self.since = time.time()
         self._threads = threads
         self._max_output = max_output
-        self._sandbox = sandbox
+        # What it leaves there is no other slot's business.
+        own = sandbox.temporary and f"{sandbox.temporary}/{number}"
+        self._sandbox = replace(sandbox, temporary=own)
         self.protections: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -140,6 +144,8 @@ class Slot:
                     str(self._threads),
                     str(self._max_output or 0),
                     json.dumps(asdict(self._sandbox)),
+                    # The node's credentials, if it was given some so, are not for functions.
+                    env=None if self._sandbox.mode == "off" else without_secret_names(os.environ),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sys.stderr,
                     pass_fds=[theirs.fileno()],

@@ -18,6 +18,11 @@ _QUERY = re.compile(
 )
 
 
+def without_secret_names(values: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``values`` whose name is not that of a secret: an environment for those who need none."""
+    return {name: value for name, value in values.items() if not (_NAME.search(name) or name.startswith("OTEL_"))}
+
+
 def masked(value: Any, name: str = "") -> Any:
     """A copy of a JSON value in which every secret is ``***``."""
     if isinstance(value, Mapping):

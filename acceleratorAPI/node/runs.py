@@ -220,6 +220,8 @@ class Runs:
                 row.output, row.bytes_out, row.crc32c = None, 0, None
             elif (data := answer.get("data")) is not None:
                 await self._take(job, data)
+            elif row.output is not None:
+                await self._spool.flush_names()
             row.result = results.processed(answer, legacy_profiling=self._legacy_profiling).model_dump_json()
             row.state, row.processed_date = "succeeded", now()
             return answer

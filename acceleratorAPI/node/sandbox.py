@@ -33,6 +33,8 @@ _DESCRIPTORS = 4096
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _CAPABILITY_VERSION_3 = 0x20080522
+# CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID: what makes root's jobs able to use other users' files.
+_OF_FILES = 0b11111
 
 # Landlock's system calls have the same numbers on every machine; its rights by the version that brought them.
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
@@ -60,12 +62,14 @@ class Sandbox:
     Attributes:
         mode: ``off`` leaves it everything but core dumps; ``require`` fails where a protection is missing.
         writable: files and folders it may change.
-        temporary: its folder for temporary files, one of the writable ones.
+        unlisted: folders likewise, but of whose files it must know the name.
+        temporary: its folder for temporary files, which is made.
         memory_bytes: of address space; ``None`` for no limit.
     """
 
     mode: Mode = "auto"
     writable: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
     temporary: str | None = None
     memory_bytes: int | None = None
 
@@ -77,14 +81,19 @@ def enter(sandbox: Sandbox) -> list[str]:
         ConfigurationError: one is missing that the mode requires.
     """
     found = _limit(sandbox.memory_bytes)
+    writable = sandbox.writable
     if sandbox.temporary is not None:
+        os.makedirs(sandbox.temporary, mode=0o700, exist_ok=True)
         os.environ["TMPDIR"] = sandbox.temporary
+        writable = (*writable, sandbox.temporary)
     if sandbox.mode == "off":
         return found
     libc = ctypes.CDLL(None)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         found.append("no new privileges")
     alone = _leave_network(libc)
+    if os.geteuid() == 0 and _set_capabilities(libc, _OF_FILES):
+        found.append("root over files only")
     if alone:
         found.append("own network namespace")
     shut = _refuse_sockets(libc)
@@ -92,7 +101,7 @@ def enter(sandbox: Sandbox) -> list[str]:
         found.append("no sockets")
     if alone or shut:
         found.append(NETWORK)
-    if _restrict_files(libc, sandbox.writable):
+    if _restrict_files(libc, writable, sandbox.unlisted):
         # Below "/" everything is allowed.
         found.append("everything is a job's file" if "/" in sandbox.writable else FILES)
     missing = [name for name in (NETWORK, FILES) if name not in found]
@@ -152,8 +161,14 @@ def _leave_network(libc: ctypes.CDLL) -> bool:
         with contextlib.suppress(OSError), open(f"/proc/self/{name}", "wb", buffering=0) as file:
             file.write(text)
     # The new namespace came with every capability inside of it.
-    libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
+    _set_capabilities(libc, 0)
     return True
+
+
+def _set_capabilities(libc: ctypes.CDLL, mask: int) -> bool:
+    """Keep the capabilities of ``mask`` and no other: root's would open other processes' environments, say."""
+    data = struct.pack("6I", mask, mask, 0, 0, 0, 0)
+    return bool(libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), data) == 0)
 
 
 def _refuse_sockets(libc: ctypes.CDLL) -> bool:
@@ -181,8 +196,8 @@ def _refuse_sockets(libc: ctypes.CDLL) -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) == 0)
 
 
-def _restrict_files(libc: ctypes.CDLL, writable: Iterable[str]) -> bool:
-    """Landlock: reading what Python needs, changing what is ``writable``, nothing else; no TCP, no signals out."""
+def _restrict_files(libc: ctypes.CDLL, writable: Iterable[str], unlisted: Iterable[str]) -> bool:
+    """Landlock: reading what Python needs, changing what is the worker's, nothing else; no TCP, no signals out."""
     version = libc.syscall(_CREATE, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
@@ -195,7 +210,11 @@ def _restrict_files(libc: ctypes.CDLL, writable: Iterable[str]) -> bool:
     if ruleset < 0:
         return False
     try:
-        for paths, allowed in ((_readable(), _READ), ((*writable, *_WRITABLE_SYSTEM), rights)):
+        for paths, allowed in (
+            (_readable(), _READ),
+            (unlisted, rights & ~_READ_DIR),
+            ((*writable, *_WRITABLE_SYSTEM), rights),
+        ):
             for path in paths:
                 _allow(libc, ruleset, path, allowed & rights)
         return bool(libc.syscall(_RESTRICT, ruleset, 0) == 0)

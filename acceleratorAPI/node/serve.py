@@ -234,8 +234,14 @@ def _check_accelerator(name: str | None) -> None:
 
 
 def _sandbox(settings: Settings, state: StateFolder) -> Sandbox:
-    writable = (*state.workplaces(), *settings.files_under, *settings.sandbox_allow)
-    sandbox = Sandbox(settings.sandbox, tuple(map(str, writable)), str(state.temporary), settings.worker_memory)
+    state.make_workplaces()
+    sandbox = Sandbox(
+        settings.sandbox,
+        writable=tuple(map(str, (state.scratch, *settings.files_under, *settings.sandbox_allow))),
+        unlisted=(str(state.spool),),
+        temporary=str(state.temporary),
+        memory_bytes=settings.worker_memory,
+    )
     if sandbox.mode == "require":
         check_required(sandbox)
     return sandbox

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,11 +49,21 @@ class Spool:
         Raises:
             DiskFullError: it does not fit after all.
         """
+        await self._sync((self.path(name), self.folder))
 
+    async def flush_names(self) -> None:
+        """Put the names of all files on the disk.
+
+        Raises:
+            AcceleratorError: it cannot be done.
+        """
+        await self._sync((self.folder,))
+
+    async def _sync(self, paths: Sequence[Path]) -> None:
         def work() -> None:
             try:
-                for path, flags in ((self.path(name), os.O_RDONLY), (self.folder, os.O_RDONLY | os.O_DIRECTORY)):
-                    descriptor = os.open(path, flags | os.O_CLOEXEC)
+                for path in paths:
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                     try:
                         os.fsync(descriptor)
                     finally:

@@ -91,13 +91,11 @@ class StateFolder:
             raise ConfigurationError(f"the token file {str(path)!r} is empty; write a token in it, or remove it")
         return token
 
-    def workplaces(self) -> list[Path]:
+    def make_workplaces(self) -> None:
         """The folders whose files workers make: spool, scratch and temporary ones, the last one emptied."""
         shutil.rmtree(self.temporary, ignore_errors=True)
-        places = [self.spool, self.scratch, self.temporary]
-        for place in places:
+        for place in (self.spool, self.scratch, self.temporary):
             place.mkdir(mode=0o700, exist_ok=True)
-        return places
 
     def write_address(self, url: str, version: str) -> None:
         """Tell the world of this machine that the node listens at ``url``."""

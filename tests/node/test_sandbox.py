@@ -103,6 +103,28 @@ def test_no_other_files(boxed: Any, attack: Attack, place: Path, tmp_path: Path)
     assert attack("write", str(place / "mine" / "out")) == "written"
 
 
+def test_no_other_jobs_files(boxed: Any, attack: Attack) -> None:
+    """The spool's files have names of 128 random bits, which nobody can list; the other places are closed."""
+    copier = boxed.configure("test_copy")
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "9", "Content-Type": "application/offset+octet-stream"}
+    sent = boxed.request("POST", "/v2/files/", b"another's", headers).headers["Location"]
+    other = boxed.ended(boxed.send(copier, b"another's"))
+    assert len(boxed.spool()) >= 2
+    temporary = boxed.state / "tmp"
+    (temporary / "1").mkdir()
+    (temporary / "1" / "left").write_text("by another slot")
+    attempts = [
+        ("list", boxed.state / "spool"), ("list", boxed.state), ("list", temporary), ("list", temporary / "1"),
+        ("read", temporary / "1" / "left"), ("read", boxed.state / "node.db-wal"), ("read", boxed.state / "lock"),
+        ("read", f"/proc/{boxed.process.pid}/environ"), ("read", f"/proc/{boxed.process.pid}/fd/0"),
+    ]  # fmt: skip
+    said = {f"{what} {path}": attack(what, str(path)) for what, path in attempts}
+    if "files" in protections(boxed):
+        assert {name: word for name, word in said.items() if word not in ("EACCES", "EPERM")} == {}
+    assert boxed.get(f"/v1.0/process/{other['id']}/datafileresult").body == b"another's"
+    assert boxed.request("DELETE", sent).status == 204
+
+
 def test_jobs_in_place_work(boxed: Any, place: Path) -> None:
     source, target = place / "mine" / "in.txt", place / "mine" / "out.txt"
     source.write_bytes(b"x" * 3_000_000)
@@ -132,6 +154,13 @@ def test_off_and_allowed(nodes: Any, place: Path, tmp_path: Path) -> None:
     open_to_all = nodes("--slots", "1", "--files-under", "/")
     assert attacker(open_to_all)("read", str(place / "secret")) == "read"
     assert "files" not in protections(open_to_all)
+
+
+def test_the_nodes_environment_is_not_the_workers(nodes: Any) -> None:
+    nodes.environment.update(AWS_SECRET_ACCESS_KEY="canary", MY_TOKEN="canary", HARMLESS="seen")
+    said = attacker(nodes("--slots", "1"))("environment", "")
+    assert "HARMLESS=seen" in said
+    assert "canary" not in said
 
 
 def test_require(nodes: Any, boxed: Any) -> None:

@@ -221,6 +221,9 @@ class Hostile(Function[NoParameters, HostileParameters]):
             end.close()
         return "paired"
 
+    def environment(self, path: str) -> str:
+        return Path("/proc/self/environ").read_text().replace("\0", " ")
+
     def write(self, path: str) -> str:
         Path(path).write_bytes(b"hostile")
         return "written"
