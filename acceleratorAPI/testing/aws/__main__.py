@@ -18,7 +18,8 @@ from typing import Any
 
 from acceleratorAPI.testing.aws import images, moto_cloud, network
 from acceleratorAPI.testing.aws.fleet import Fleet, FleetSettings
-from acceleratorAPI.testing.aws.guest import root
+from acceleratorAPI.testing.aws.guest import boot, root
+from acceleratorAPI.testing.aws.machine import Isolation
 from acceleratorAPI.testing.aws.rules import Rules
 from acceleratorAPI.testing.aws.server import Server
 
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--time-scale", type=float, default=1.0)
     parser.add_argument("--wheels", type=Path)
-    parser.add_argument("--user-namespace", action="store_true", help="even for root")
+    parser.add_argument("--isolation", choices=["auto", "root", "user", "none"], default="auto")
     told = parser.parse_args(arguments)
     if missing := _missing():
         sys.stderr.write(f"{missing}\n")
@@ -57,6 +58,22 @@ def main(arguments: list[str] | None = None) -> int:
         root.remove(folder)
         os.close(lock)
     return 0
+
+
+def _isolation(asked: str, folder: Path) -> Isolation:
+    """As much as this host gives."""
+    kinds: list[Isolation] = ["root", "user"] if os.geteuid() == 0 else ["user"]
+    for kind in kinds:
+        probe = folder / f"probe-{kind}"
+        if asked in ("auto", kind) and boot.possible(kind, probe):
+            root.remove(probe)
+            return kind
+    if asked not in ("auto", "none"):
+        raise OSError(f"--isolation {asked}: this host does not let this user make such namespaces")
+    sys.stderr.write(
+        "no namespaces here: instances share this host's network, users and programs\n" * (asked == "auto")
+    )
+    return "none"
 
 
 def _lock(folder: Path) -> int:
@@ -99,11 +116,12 @@ def _serve(told: argparse.Namespace, folder: Path, server_socket: socket.socket)
             """The log of calls is enough."""
 
     moto = moto_cloud.prepare()
+    root.make_template(folder / "etc")
     port = server_socket.getsockname()[1]
     index = f"http://127.0.0.1:{port}/_emulator/simple/" if told.wheels else ""
     settings = FleetSettings(
         folder, port, told.time_scale,
-        baked_images=images.baked(), pip_index=index, user_namespace=told.user_namespace,
+        baked_images=images.baked(), pip_index=index, isolation=_isolation(told.isolation, folder),
     )  # fmt: skip
     fleet = Fleet(settings, threading.RLock())
     moto_cloud.teach(fleet)

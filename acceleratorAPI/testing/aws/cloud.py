@@ -17,6 +17,7 @@ from typing import Any, Literal
 from acceleratorAPI.errors import ConfigurationError, InputError
 from acceleratorAPI.testing.aws.calls import Call
 from acceleratorAPI.testing.aws.faults import Fault
+from acceleratorAPI.testing.aws.machine import Isolation
 
 _ENDS_WITHIN_S = 30.0
 
@@ -55,14 +56,20 @@ class AwsCloud:
         port: of the endpoint; 0 takes a free one.
         time_scale: how much faster than real time the clocks of instances run.
         wheels: a folder of wheels that instances may install from, as their package index.
-        unprivileged: run instances as for a user who is not root, also when root asks.
+        isolation: the namespaces instances have: ``root``, ``user`` (as without root), ``none``; ``auto`` is the
+            first of these that this host allows.
 
     Raises:
         ConfigurationError: the packages it needs are not installed.
     """
 
     def __init__(
-        self, *, port: int = 0, time_scale: float = 1.0, wheels: Path | None = None, unprivileged: bool = False
+        self,
+        *,
+        port: int = 0,
+        time_scale: float = 1.0,
+        wheels: Path | None = None,
+        isolation: Isolation | Literal["auto"] = "auto",
     ) -> None:
         self._command = [
             sys.executable,
@@ -70,11 +77,10 @@ class AwsCloud:
             "acceleratorAPI.testing.aws",
             f"--port={port}",
             f"--time-scale={time_scale}",
+            f"--isolation={isolation}",
         ]
         if wheels is not None:
             self._command.append(f"--wheels={wheels}")
-        if unprivileged:
-            self._command.append("--user-namespace")
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 
@@ -214,5 +220,6 @@ class AwsCloud:
             with opener.open(request, timeout=60) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            raise InputError(f"emulated cloud: {path}: {error.read().decode().strip()}") from error
+            with error:
+                raise InputError(f"emulated cloud: {path}: {error.read().decode().strip()}") from error
         return text.decode("utf-8", "replace") if raw else json.loads(text)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from acceleratorAPI.testing.aws import network
-from acceleratorAPI.testing.aws.machine import Hardware, Machine
+from acceleratorAPI.testing.aws.machine import Hardware, Isolation, Machine
 from acceleratorAPI.testing.aws.metadata import MetadataService, Tree
 
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -46,7 +46,7 @@ class FleetSettings:
     ending_s: float = 0.1
     baked_images: frozenset[str] = frozenset()
     pip_index: str = ""
-    user_namespace: bool = False
+    isolation: Isolation = "root"
 
 
 @dataclass
@@ -129,6 +129,8 @@ class Fleet:
             if self._ended or instance.state != "pending":
                 return
             set_state(instance, "running")
+            if kept.machine.hardware.isolation == "none" and instance.public_ip:
+                instance.nics[0].public_ip = kept.machine.hardware.public_ip
             if self.boots:
                 kept.machine.power_on(instance.public_ip, first=not kept.booted)
                 kept.booted = True
@@ -148,7 +150,7 @@ class Fleet:
             hardware = Hardware(
                 instance.id, folder, instance.private_ip, user_data_of(instance), settings.endpoint_port,
                 settings.time_scale, instance.image_id in settings.baked_images, settings.pip_index,
-                settings.user_namespace,
+                settings.isolation, instance.public_ip or "",
             )  # fmt: skip
         service = MetadataService(lambda: self._metadata(kept))
         return Machine(

@@ -16,12 +16,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from acceleratorAPI.testing.aws import network, userdata
+from acceleratorAPI.testing.aws import network, shared, userdata
 from acceleratorAPI.testing.aws.guest import root
 
-_BOOT_TIMEOUT_S = 30.0
+Isolation = Literal["root", "user", "none"]
 _MESSAGE_BYTES = 1 << 16
 
 
@@ -34,7 +34,8 @@ class Hardware:
         endpoint_port: where the emulated cloud listens; reachable from the instance at the same address.
         baked: ``/opt/acceleratorapi`` is on its image.
         pip_index: of the package index it is configured for.
-        user_namespace: as if the emulator were not root.
+        isolation: the namespaces it has: as root makes them, in a user namespace, or none.
+        public_ip: its address for good, when it has no network of its own.
     """
 
     id: str
@@ -45,7 +46,8 @@ class Hardware:
     time_scale: float
     baked: bool = False
     pip_index: str = ""
-    user_namespace: bool = False
+    isolation: Isolation = "root"
+    public_ip: str = ""
 
 
 class Machine:
@@ -76,6 +78,7 @@ class Machine:
         self._link: socket.socket | None = None
         self._first_pid = 0
         self._public: network.PublicAddress | None = None
+        self._metadata_server: socket.socket | None = None
         self._numbers = itertools.count()
         self._dials: dict[int, tuple[threading.Event, list[socket.socket]]] = {}
         self._scripts = userdata.scripts(hardware.user_data)
@@ -84,8 +87,26 @@ class Machine:
         for number, script in enumerate(self._scripts):
             path = self._layout.disk / "var/lib/cloud/instance/scripts" / f"part-{number:03d}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(script.text)
+            path.write_bytes(self._own(script.text))
             path.chmod(0o700)
+        if hardware.isolation == "none":
+            self._make_nothing()
+
+    def _own(self, text: bytes) -> bytes:
+        hardware = self.hardware
+        return shared.rewrite(text, hardware.folder, hardware.public_ip) if hardware.isolation == "none" else text
+
+    def _make_nothing(self) -> None:
+        """Programs that would change the host do nothing."""
+        root.complete_etc(self._layout)
+        for folder in ("run", "proc"):
+            (self._layout.disk / folder).mkdir(exist_ok=True)
+        for name in ("uptime", "sysrq-trigger"):
+            (self._layout.disk / "proc" / name).touch()
+        for name in shared.NOTHING:
+            path = self.hardware.folder / "programs/bin" / name
+            path.write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
+            path.chmod(0o755)
 
     @property
     def console(self) -> bytes:
@@ -99,7 +120,11 @@ class Machine:
         self.ready.clear()
         self._empty_tmp()
         self._link, self._first_pid = here, 0
-        if public_ip is not None:
+        if self.hardware.isolation == "none":
+            with contextlib.suppress(OSError):
+                self._metadata_server = network.listen(self.hardware.public_ip, shared.METADATA_PORT)
+                network.serve(self._metadata_server, self._metadata, "metadata service")
+        elif public_ip is not None:
             self._public = network.PublicAddress(public_ip, self.wire, self._dial, self._allowed)
         command = [sys.executable, "-m", "acceleratorAPI.testing.aws.guest.boot", str(there.fileno())]
         with (self.hardware.folder / "console.log").open("ab") as console:
@@ -116,8 +141,9 @@ class Machine:
 
     def _settings(self, first: bool) -> dict[str, Any]:
         hardware, layout = self.hardware, self._layout
+        top = layout.disk if hardware.isolation == "none" else ""
         scripts = [
-            {"phase": s.phase, "path": f"/var/lib/cloud/instance/scripts/part-{n:03d}", "instance": hardware.id}
+            {"phase": s.phase, "path": f"{top}/var/lib/cloud/instance/scripts/part-{n:03d}", "instance": hardware.id}
             for n, s in enumerate(self._scripts)
             if first or s.every_boot
         ]
@@ -125,7 +151,7 @@ class Machine:
             "folder": str(layout.folder), "shown": layout.shown, "python": layout.python, "links": layout.links,
             "name": f"ip-{hardware.private_ip.replace('.', '-')}", "private_ip": hardware.private_ip,
             "endpoint_port": hardware.endpoint_port, "time_scale": hardware.time_scale, "scripts": scripts,
-            "user_namespace": hardware.user_namespace,
+            "isolation": hardware.isolation,
         }  # fmt: skip
 
     def _empty_tmp(self) -> None:
@@ -142,6 +168,8 @@ class Machine:
         self._launcher = self._link = self._public = None
         if public is not None:
             public.close()
+        if self._metadata_server is not None:
+            network.close(self._metadata_server)
         if launcher is None:
             return
         if self._first_pid and launcher.poll() is None:
@@ -160,7 +188,7 @@ class Machine:
     def discard(self) -> None:
         """Power off and remove the disk; the console stays."""
         self.power_off()
-        for name in ("disk", "work", "programs", "masks", "root"):
+        for name in ("disk", "work", "work-etc", "programs", "masks", "root"):
             root.remove(self.hardware.folder / name)
 
     def tell(self, **message: Any) -> None:
@@ -209,8 +237,8 @@ class Machine:
         if event == "pid":
             self._first_pid = told["pid"]
         elif event == "listening":
-            network.serve(sockets[0], self._metadata, "metadata service")
-            network.serve(sockets[1], self._to_endpoint, "endpoint from the instance")
+            for server, handle in zip(sockets, (self._metadata, self._to_endpoint), strict=False):
+                network.serve(server, handle, f"to {self.hardware.id}")
             self.ready.set()
         elif event == "ports" and self._public is not None:
             self._public.show([port for port in told["ports"] if port != self.hardware.endpoint_port])

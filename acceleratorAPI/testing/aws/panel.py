@@ -66,6 +66,8 @@ class Panel:
             return Answer(200, kept.machine.console, (("Content-Type", "text/plain"),))
         if action == "jump":
             kept.machine.tell(do="jump", seconds=float(asked["seconds"]))
+        elif action in ("cut", "mend") and kept.machine.hardware.isolation == "none":
+            return Answer(409, b"without namespaces instances have no network of their own to cut\n")
         elif action == "cut":
             kept.machine.wire.cut()
         elif action == "mend":

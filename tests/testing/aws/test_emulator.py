@@ -103,14 +103,20 @@ def test_pages_of_a_browser_get_nothing(running_cloud: AwsCloud) -> None:
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
-    assert caught.value.code == 403
+    with caught.value as answer:
+        assert answer.code == 403
 
 
 def test_an_instance_installs_a_wheel_from_the_index(tmp_path: Any) -> None:
     (tmp_path / "some_thing-1.0-py3-none-any.whl").write_bytes(b"bytes")
     with AwsCloud(wheels=tmp_path) as cloud:
         index = f"{cloud.endpoint}/_emulator/simple/"
-        assert b'href="some-thing/"' in urllib.request.urlopen(index).read()
-        page = urllib.request.urlopen(f"{index}some-thing/").read().decode()
-        (link,) = re.findall('href="([^"]+)"', page)
-        assert urllib.request.urlopen(f"{index}some-thing/{link}").read() == b"bytes"
+        assert b'href="some-thing/"' in page_of(index)
+        (link,) = re.findall('href="([^"]+)"', page_of(f"{index}some-thing/").decode())
+        assert page_of(f"{index}some-thing/{link}") == b"bytes"
+
+
+def page_of(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:
+        text: bytes = answer.read()
+        return text

@@ -116,6 +116,7 @@ done
 echo "host $(hostname) $(ls /etc/systemd/system | wc -l) $(ls -A /home | wc -l)"
 echo "python $(/opt/acceleratorapi/bin/python -c 'import acceleratorAPI; print(acceleratorAPI.__name__)')"
 echo "uplink $(curl -s -m 2 http://198.51.100.1/ >/dev/null || echo $?)"
+echo "console" | tee /dev/console > /dev/null
 echo "cloud $(curl -s $ENDPOINT/_emulator/checkip)"
 """
 
@@ -140,6 +141,7 @@ def test_what_an_instance_sees(cloud: AwsCloud, ec2: Any, launch: Callable[..., 
         "nothing  404",
         f"host ip-{instance.private_ip.replace('.', '-')} 0 0",
         "python acceleratorAPI",
+        "console",
         "cloud 127.0.0.1",
         "uplink 7",
     } - set(lines) == set(), "\n".join(lines)
@@ -236,7 +238,7 @@ def unprivileged() -> Iterator[AwsCloud]:
     probe = subprocess.run([shutil.which("unshare") or "unshare", "-Ur", "true"], check=False)
     if probe.returncode:
         pytest.skip("this host gives nobody a user namespace")
-    with AwsCloud(time_scale=60, unprivileged=True) as cloud:
+    with AwsCloud(time_scale=60, isolation="user") as cloud:
         yield cloud
 
 

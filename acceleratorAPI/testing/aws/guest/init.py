@@ -9,6 +9,7 @@ import array
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -22,17 +23,30 @@ from acceleratorAPI.testing.aws.guest.clock import Clock
 from acceleratorAPI.testing.aws.guest.service import Service
 from acceleratorAPI.testing.aws.guest.timer import Timer
 
-_TICK_S = 0.05
+_TICK_S = 0.1
 _SHUTDOWN_GRACE_S = 3.0
 _BOOT_TARGETS = ("sysinit", "basic", "network-online", "multi-user", "default", "timers", "graphical", "cloud-init")
-_LISTEN = "0A"
+# Of /proc/net/tcp: local address and port, remote, state 0A.
+_LISTENING = re.compile(rb":\s([0-9A-F]+):([0-9A-F]{4})\s[0-9A-F]+:[0-9A-F]{4}\s0A\s")
+# 127.0.0.1, 169.254.169.254 and ::1, as the kernel writes them there.
+_LOOPBACK = (b"0100007F", b"FEA9FEA9", b"00000001000000")
 
 
 class Init:
     """Everything that runs on the instance hangs on this."""
 
-    def __init__(self, root: Path, link: socket.socket, console: int, scale: float) -> None:
+    def __init__(self, root: Path, link: socket.socket, console: int, scale: float, *, isolated: bool) -> None:
+        """Take over.
+
+        Args:
+            root: of the instance's files.
+            link: to the host.
+            console: a descriptor.
+            scale: how much faster than real time its clock runs.
+            isolated: it has namespaces, so users and a network, of its own.
+        """
         self.root = root
+        self.isolated = isolated
         self.link = link
         self.console = console
         self.clock = Clock(scale)
@@ -47,7 +61,7 @@ class Init:
         self._script_pid = 0
         self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         self._ports: list[int] = []
-        self._user_data_log = b""
+        self._kernel_files: dict[str, int] = {}
 
     # What a service needs of its host.
 
@@ -91,8 +105,13 @@ class Init:
         if kind == "service":
             known = self.service(name)
             unit = units.find(self.root, name)
-            if unit is not None and known.state in ("inactive", "failed"):
+            if unit is not None and known.state in ("inactive", "failed") and not known.queued:
                 self._start_wanted(unit)
+                before = unit.names("Unit", "After")
+                if self._must_wait(before):
+                    known.queued = True
+                    self.when(lambda: not (known.queued and self._must_wait(before)), lambda: self._start_queued(known))
+                    return
             known.start()
         elif kind == "timer":
             unit = units.find(self.root, name)
@@ -110,6 +129,15 @@ class Init:
         for name in unit.names("Unit", "Requires", "Wants", "BindsTo"):
             if name.endswith((".service", ".timer")) and units.find(self.root, name) is not None:
                 self.start(name)
+
+    def _must_wait(self, names: list[str]) -> bool:
+        """Whether one of these services is still on its way."""
+        return any(self.services[name].waits for name in names if name in self.services)
+
+    def _start_queued(self, service: Service) -> None:
+        if service.queued:
+            service.queued = False
+            service.start()
 
     def stop(self, name: str) -> None:
         """Stop a unit; one that is not known is stopped already."""
@@ -159,6 +187,7 @@ class Init:
     def boot(self, scripts: list[dict[str, Any]]) -> None:
         """Run what comes with every boot, then units, then the scripts of user data, as cloud-init orders them."""
         self._scripts = scripts
+        self._open_console()
         self.note("Linux: booting")
         self._run_scripts("early", self._start_units)
 
@@ -186,7 +215,9 @@ class Init:
         self._scripts.remove(script)
         reading, writing = os.pipe()
         arguments = [script["path"]]
-        self._script_pid = processes.spawn(processes.Start(arguments, {"INSTANCE_ID": script["instance"]}, writing))
+        self._script_pid = processes.spawn(
+            processes.Start(arguments, {"INSTANCE_ID": script["instance"]}, writing, str(self.root))
+        )
         os.close(writing)
         output = os.fdopen(reading, "rb", buffering=0)
         self._selector.register(output, selectors.EVENT_READ, lambda: self._copy_output(output))
@@ -211,6 +242,7 @@ class Init:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.power("poweroff"))
+        self._open_kernel_files()
         self._selector.register(reading, selectors.EVENT_READ, lambda: bool(os.read(reading, 4096)))
         self._selector.register(self.link, selectors.EVENT_READ, self._from_host)
         while True:
@@ -284,31 +316,46 @@ class Init:
         self._waiting = [entry for entry in self._waiting if entry not in ready]
         for _, then in ready:
             then()
-        self._tell_ports()
+        if self.isolated:
+            self._tell_ports()
         if self._going and (time.monotonic() >= self._gone_at or not any(s.waits for s in self.services.values())):
             self._leave()
 
+    def _open_kernel_files(self) -> None:
+        """Kept open, as they are looked at all the time."""
+        for name, flags in (("uptime", os.O_RDWR), ("sysrq-trigger", os.O_RDWR), ("net/tcp", 0), ("net/tcp6", 0)):
+            # A kernel may be without IPv6, or without SysRq.
+            with contextlib.suppress(OSError):
+                path = Path("/proc") if name.startswith("net/") else self.root / "proc"
+                self._kernel_files[name] = os.open(path / name, flags | os.O_CLOEXEC)
+
+    def _open_console(self) -> None:
+        """What programs write to /dev/console comes here."""
+        path = self.root / "dev/console"
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.mkfifo(path, 0o622)
+        written = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(
+            written, selectors.EVENT_READ, lambda: bool(os.write(self.console, os.read(written, 65536)))
+        )
+
     def _write_uptime(self, now: float) -> None:
-        with contextlib.suppress(OSError), open(self.root / "proc/uptime", "r+b", buffering=0) as file:
-            file.write(b"%-23b\n" % (b"%.2f %.2f" % (now, now)))
+        os.pwrite(self._kernel_files["uptime"], b"%-23b\n" % (b"%.2f %.2f" % (now, now)), 0)
 
     def _read_sysrq(self) -> None:
-        with contextlib.suppress(OSError), open(self.root / "proc/sysrq-trigger", "r+b", buffering=0) as file:
-            asked = file.read(1)
-            if asked in (b"o", b"b"):
-                file.truncate(0)
-                self.power("poweroff" if asked == b"o" else "reboot", at_once=True)
+        descriptor = self._kernel_files.get("sysrq-trigger")
+        asked = os.pread(descriptor, 1, 0) if descriptor is not None else b""
+        if asked in (b"o", b"b"):
+            self.power("poweroff" if asked == b"o" else "reboot", at_once=True)
 
     def _tell_ports(self) -> None:
         """Tell the host which ports can be reached from outside."""
         found = set()
-        for table in ("tcp", "tcp6"):
-            with contextlib.suppress(OSError):
-                for line in (Path("/proc/net") / table).read_text(encoding="ascii").splitlines()[1:]:
-                    _, local, _, state = line.split()[:4]
-                    address, _, port = local.partition(":")
-                    if state == _LISTEN and not address.endswith(("0100007F", "FEA9FEA9", "00000001000000")):
-                        found.add(int(port, 16))
+        for table in ("net/tcp", "net/tcp6"):
+            if table in self._kernel_files:
+                text = os.pread(self._kernel_files[table], 1 << 18, 0)
+                found |= {int(m[2], 16) for m in _LISTENING.finditer(text) if not m[1].endswith(_LOOPBACK)}
         ports = sorted(found)
         if ports != self._ports:
             self._ports = ports

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from acceleratorAPI.testing.aws.guest import kernel
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What every program of the instance finds in its environment.
+BASE = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 EXEC_FAILED = 203
 _USER_FAILED = 217
 _CAPABILITIES = {
@@ -67,7 +68,7 @@ def _become(start: Start) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.chdir(start.folder)
-    environment = {"PATH": PATH, "LANG": "C.UTF-8", **start.environment}
+    environment = {**BASE, **start.environment}
     if start.user not in (None, "", "root", "0"):
         _change_user(start)
     os.execvpe(start.arguments[0], start.arguments, environment)  # noqa: S606 - a program, not a shell line

@@ -45,6 +45,11 @@ class Layout:
         """What survives a stop."""
         return self.folder / "disk"
 
+    @property
+    def template(self) -> Path:
+        """The /etc that all instances begin with."""
+        return self.folder.parent / "etc"
+
 
 def remove(folder: Path) -> None:
     """Remove a folder of an instance, also what its user may not look into."""
@@ -62,7 +67,6 @@ def make_disk(layout: Layout, files: dict[str, str]) -> None:
     for name in (*OWN, "usr"):
         (layout.disk / name).mkdir(parents=True, exist_ok=True)
     (layout.disk / "tmp").chmod(0o1777)
-    _copy_etc(layout.disk / "etc")
     for folder in ("etc/systemd/system", "var/log", "var/lib/cloud/instance", "var/tmp", "var/cache"):
         (layout.disk / folder).mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
@@ -76,17 +80,27 @@ def make_disk(layout: Layout, files: dict[str, str]) -> None:
     _make_programs(layout)
 
 
-def _copy_etc(target: Path) -> None:
+def make_template(target: Path) -> None:
+    """A copy of the host's /etc that an instance can begin with."""
+
     def readable(folder: str, names: list[str]) -> set[str]:
         left = set(_LEFT_OUT(folder, names))
         return left | {name for name in names if not os.access(os.path.join(folder, name), os.R_OK)}
 
     with contextlib.suppress(shutil.Error):
-        shutil.copytree(
-            "/etc", target, symlinks=True, ignore=readable, dirs_exist_ok=True, ignore_dangling_symlinks=True
-        )
+        shutil.copytree("/etc", target, symlinks=True, ignore=readable)
     (target / "shadow").write_text("root:*:19000:0:99999:7:::\n", encoding="ascii")
     (target / "gshadow").write_text("root:*::\n", encoding="ascii")
+
+
+def complete_etc(layout: Layout) -> None:
+    """Copy what of the template is not on the disk, where it cannot be laid under it."""
+
+    def copy(source: str, target: str) -> None:
+        if not os.path.lexists(target):
+            shutil.copy2(source, target, follow_symlinks=False)
+
+    shutil.copytree(layout.template, layout.disk / "etc", symlinks=True, dirs_exist_ok=True, copy_function=copy)
 
 
 def _program(path: Path, line: str) -> None:
@@ -114,7 +128,10 @@ def enter(layout: Layout, name: str, *, in_user_namespace: bool) -> None:
     kernel.mount("tmpfs", str(new), "tmpfs", kernel.MS_NOSUID, "mode=755")
     for folder in OWN:
         (new / folder).mkdir()
-        kernel.bind(str(layout.disk / folder), str(new / folder))
+        if folder == "etc":
+            _mount_etc(layout, new, in_user_namespace)
+        else:
+            kernel.bind(str(layout.disk / folder), str(new / folder))
     _mount_usr(layout, new, in_user_namespace)
     _mount_system(layout, new, in_user_namespace)
     for path in layout.shown:
@@ -122,6 +139,17 @@ def enter(layout: Layout, name: str, *, in_user_namespace: bool) -> None:
     (new / "run/emulator").mkdir()
     kernel.set_host_name(name)
     kernel.enter_root(str(new))
+
+
+def _mount_etc(layout: Layout, new: Path, in_user_namespace: bool) -> None:
+    work = layout.folder / "work-etc"
+    work.mkdir(exist_ok=True)
+    options = f"lowerdir={layout.template},upperdir={layout.disk / 'etc'},workdir={work}"
+    try:
+        kernel.mount("overlay", str(new / "etc"), "overlay", 0, options + ",userxattr" * in_user_namespace)
+    except OSError:
+        complete_etc(layout)
+        kernel.bind(str(layout.disk / "etc"), str(new / "etc"))
 
 
 def _mount_usr(layout: Layout, new: Path, in_user_namespace: bool) -> None:

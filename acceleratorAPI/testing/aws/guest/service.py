@@ -36,6 +36,7 @@ class Host(Protocol):
 
     root: Path
     clock: Clock
+    isolated: bool
 
     def journal(self, unit: str) -> int:
         """A descriptor that appends to the unit's log; the caller closes it."""
@@ -62,6 +63,7 @@ class Service:
         self.left_inactive_s: float | None = None
         self.became_inactive_s: float | None = None
         self.restarts_at_s: float | None = None
+        self.queued = False
         self._restarts: list[float] = []
         self._commands: list[str] = []
         self._then: Callable[[], None] = self._settle
@@ -74,7 +76,7 @@ class Service:
     @property
     def waits(self) -> bool:
         """It is on its way from one state to another."""
-        return self.state in ("activating", "deactivating") and self.restarts_at_s is None
+        return self.queued or (self.state in ("activating", "deactivating") and self.restarts_at_s is None)
 
     def _get(self, key: str, default: str = "") -> str:
         return self.unit.last("Service", key, default) if self.unit else default
@@ -111,7 +113,7 @@ class Service:
         assert self.unit is not None
         for section in ("Unit",):
             for value in self.unit.all(section, "ConditionPathExists") + self.unit.all(section, "AssertPathExists"):
-                path = self.host.root / value.lstrip("|!").lstrip("/")
+                path = units.inside(self.host.root, value.lstrip("|!"))
                 if path.exists() == ("!" in value[:2]):
                     self.host.note(f"{self.name}: condition {value} does not hold")
                     return False
@@ -155,8 +157,9 @@ class Service:
         try:
             environment = self._environment()
             arguments, self._overlooked = units.command(line, environment)
-            user, group = self._get("User") or None, self._get("Group") or None
-            folder = self._get("WorkingDirectory", "/").lstrip("-").replace("~", "/root")
+            user = self._get("User") or None if self.host.isolated else None
+            group = self._get("Group") or None
+            folder = self._get("WorkingDirectory", str(self.host.root)).lstrip("-").replace("~", "/root")
             capabilities = tuple(name for value in self._all("AmbientCapabilities") for name in value.split())
             return processes.spawn(processes.Start(arguments, environment, output, folder, user, group, capabilities))
         except (OSError, ValueError) as error:
@@ -176,7 +179,7 @@ class Service:
                 self._make_folder(self.host.root / parent / name, key)
             if names:
                 variable = key.replace("Directory", "_DIRECTORY").upper()
-                found[variable] = ":".join(f"/{parent}/{name}" for name in names)
+                found[variable] = ":".join(str(self.host.root / parent / name) for name in names)
         return {**found, **units.environment(self.unit, self.host.root)}
 
     def _make_folder(self, path: Path, key: str) -> None:
@@ -215,7 +218,7 @@ class Service:
 
     def stop(self) -> None:
         """Ask it to end; killed when it does not in TimeoutStopSec."""
-        self.restarts_at_s = None
+        self.restarts_at_s, self.queued = None, False
         if self.state in ("inactive", "failed"):
             return
         if self.state == "activating" and not self.main_pid and not self._running:

@@ -55,6 +55,11 @@ class Unit:
         return self.last(section, key).lower() in ("yes", "true", "on", "1")
 
 
+def inside(root: Path, path: str) -> Path:
+    """A path of the instance as one of the host; one that is the host's already stays."""
+    return Path(path) if path.startswith(f"{root}/") else root / path.lstrip("/")
+
+
 def full_name(name: str) -> str:
     """``node`` is ``node.service``."""
     return name if "." in name else f"{name}.service"
@@ -209,7 +214,7 @@ def environment(unit: Unit, root: Path) -> dict[str, str]:
     for value in unit.all("Service", "Environment"):
         found.update(_assignments(split(value)))
     for value in unit.all("Service", "EnvironmentFile"):
-        path = root / value.lstrip("-").lstrip("/")
+        path = inside(root, value.lstrip("-"))
         if value.startswith("-") and not path.exists():
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
