@@ -9,6 +9,11 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 finds its own header's "undefined" registers uninitialized (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #endif
 
 namespace accel {
