@@ -21,7 +21,6 @@ def measure(work: Path, options: Options) -> list[Row]:
     size_bytes = _archive_bytes(folder)
 
     def run(threads: int) -> None:
-        ours.unlink(missing_ok=True)
         with FolderReader(folder) as source, open(ours, "wb", buffering=0) as target:
             Tgz(threads).process_folder(source, target, TgzParameters(level=1))
 
@@ -29,16 +28,19 @@ def measure(work: Path, options: Options) -> list[Row]:
     igzip = [program] if program else [sys.executable, "-m", "isal.igzip"]
 
     def run_pipe() -> None:
-        theirs.unlink(missing_ok=True)
         with theirs.open("wb") as target:
             tar = subprocess.Popen(["tar", "-c", "-C", folder.parent, folder.name], stdout=subprocess.PIPE)
             subprocess.run([*igzip, "-1", "-c"], stdin=tar.stdout, stdout=target, check=True)
             if tar.wait() != 0:
                 raise SystemExit("tar failed")
 
-    us = Peer(f"aclz_tgz, level 1, {options.threads} deflating threads", lambda: run(options.threads), size_bytes)
-    alone = Peer("aclz_tgz, level 1, 1 deflating thread", lambda: run(1), size_bytes)
-    pipe = Peer("tar c \\| igzip -1" + ("" if program else " (python -m isal.igzip)"), run_pipe, size_bytes)
+    us = Peer(
+        f"aclz_tgz, level 1, {options.threads} deflating threads", lambda: run(options.threads), size_bytes, output=ours
+    )
+    alone = Peer("aclz_tgz, level 1, 1 deflating thread", lambda: run(1), size_bytes, output=ours)
+    pipe = Peer(
+        "tar c \\| igzip -1" + ("" if program else " (python -m isal.igzip)"), run_pipe, size_bytes, output=theirs
+    )
     rates = race(us, [pipe, alone], options.rounds)
     _check(folder, ours)
     size_ratio = ours.stat().st_size / theirs.stat().st_size

@@ -90,11 +90,10 @@ def _ours(
     function.configure(StartParameters(), corpus)
 
     def run() -> None:
-        _clear(output)
         with open_source(text) as source, open(output, "wb", buffering=0) as target:
             function.process(source, target, parameters)
 
-    return Peer(name, run, text.stat().st_size)
+    return Peer(name, run, text.stat().st_size, output=output)
 
 
 def _in_memory(name: str, text: Path, threads: int) -> Peer:
@@ -112,11 +111,6 @@ def _in_memory(name: str, text: Path, threads: int) -> Peer:
             list(pool.map(part, range(threads)))
 
     return Peer(name, run, len(data))
-
-
-def _clear(output: Path) -> None:
-    if output.is_file():
-        output.unlink()
 
 
 def _program(name: str) -> str:
@@ -143,11 +137,10 @@ def _sed(text: Path, work: Path, output: Path) -> Peer:
 
 def _command(name: str, command: list[str], text: Path, output: Path) -> Peer:
     def run() -> None:
-        _clear(output)
         with output.open("wb") as target:
             subprocess.run(command, stdout=target, env={"LC_ALL": "C"}, check=True)
 
-    return Peer(name, run, text.stat().st_size)
+    return Peer(name, run, text.stat().st_size, output=output)
 
 
 def _agree(other: Peer, text: Path, its_output: Path) -> None:

@@ -48,11 +48,10 @@ def _ours(packed: Path, back: Path, threads: int, size_bytes: int) -> Peer:
     function = Gunzip(threads)
 
     def run() -> None:
-        back.unlink(missing_ok=True)
         with open_source(packed) as source, open(back, "wb", buffering=0) as target:
             function.process(source, target, NoParameters())
 
-    return Peer(f"cast_gunzip, {threads} thread{'s' * (threads > 1)}", run, size_bytes)
+    return Peer(f"cast_gunzip, {threads} thread{'s' * (threads > 1)}", run, size_bytes, output=back)
 
 
 def _rows(work: Path, options: Options, content: Path, packed: Path, what: str) -> list[Row]:

@@ -41,23 +41,23 @@ def ours(source_path: Path, packed: Path, threads: int, **values: Any) -> Peer:
     parameters = GzipParameters(**values)
 
     def run() -> None:
-        packed.unlink(missing_ok=True)
         with open_source(source_path) as source, open(packed, "wb", buffering=0) as target:
             function.process(source, target, parameters)
 
     given = "".join(f", {name} {value}" for name, value in values.items())
-    return Peer(f"cast_gzip{given}, {threads} thread{'s' * (threads > 1)}", run, source_path.stat().st_size)
+    return Peer(
+        f"cast_gzip{given}, {threads} thread{'s' * (threads > 1)}", run, source_path.stat().st_size, output=packed
+    )
 
 
 def command(name: str, line: list[str], output: Path, size_bytes: int) -> Peer:
     """A program that writes to its standard output as a competitor."""
 
     def run() -> None:
-        output.unlink(missing_ok=True)
         with output.open("wb") as target:
             subprocess.run(line, stdout=target, check=True)
 
-    return Peer(name, run, size_bytes)
+    return Peer(name, run, size_bytes, output=output)
 
 
 def igzip(source_path: Path, output: Path, *flags: str, size_bytes: int) -> Peer:

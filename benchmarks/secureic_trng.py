@@ -38,11 +38,10 @@ def _ours(work: Path, source: SourceName, size_bytes: int, threads: int) -> Peer
     parameters = RandomParameters(nbBytes=size_bytes, source=source)
 
     def run() -> None:
-        output.unlink(missing_ok=True)
         with open(output, "wb", buffering=0) as target:
             function.process(None, target, parameters)
 
-    return Peer(f"secureic_trng, {source}, {threads} threads", run, size_bytes)
+    return Peer(f"secureic_trng, {source}, {threads} threads", run, size_bytes, output=output)
 
 
 def _rdseed(work: Path, size_bytes: int, threads: int) -> Peer | None:
@@ -55,10 +54,9 @@ def _head(work: Path, size_bytes: int) -> Peer:
         raise SystemExit("this benchmark needs head")
 
     def run() -> None:
-        output.unlink(missing_ok=True)
         with output.open("wb") as target:
             subprocess.run([program, "-c", str(size_bytes), "/dev/urandom"], stdout=target, check=True)
         if os.path.getsize(output) != size_bytes:
             raise SystemExit("head wrote another size")
 
-    return Peer("head -c N /dev/urandom", run, size_bytes)
+    return Peer("head -c N /dev/urandom", run, size_bytes, output=output)

@@ -1,19 +1,24 @@
 """The CPU driver: ordered pipelines that cut a stream into blocks or pieces and run a kernel on several cores.
 
-The calling thread reads and writes, worker threads compute. Memory is bounded by what is in flight, whatever
-the size of the stream. Blocks have one size; pieces are cut by their kernel. What a kernel does is not here.
+Memory is bounded by what is in flight, whatever the size of the stream. Blocks have one size; pieces are cut by their
+kernel. What a kernel does is not here.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from typing_extensions import override
+
 from acceleratorAPI.drivers.base import Measurement, Source, Target
-from acceleratorAPI.drivers.ordered import Intake, OrderedWork
+from acceleratorAPI.drivers.ends import Intake, Outlet
+from acceleratorAPI.drivers.turns import Turns
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -42,7 +47,7 @@ class BlockKernel(ABC, Generic[NoteT]):
     def cut(self, window: memoryview, start: int) -> int:
         """Where the region that begins at ``start`` may end, so that ``run`` need not see what follows.
 
-        Called on the calling thread for every block but the last.
+        Called for every block but the last, in the order of the input, on one thread at a time.
 
         Returns:
             A position after ``start``; the rest of the window goes to the next block.
@@ -53,18 +58,18 @@ class BlockKernel(ABC, Generic[NoteT]):
     def run(self, window: memoryview, start: int) -> tuple[Buffer, NoteT]:
         """The output of the region ``window[start:]``, and a note for ``collect``.
 
-        Called on worker threads, for several blocks at once; releases the GIL while it computes.
+        Called for several blocks at once; releases the GIL while it computes.
         """
 
     def plan(self, window: memoryview, start: int) -> Callable[[], tuple[Buffer, NoteT]]:
-        """What a worker thread is to call for the region ``window[start:]``: ``run``.
+        """What is to be called for the region ``window[start:]``: ``run``.
 
-        Override it to look at every region in the order of the input, on the calling thread, before it is run.
+        Override it to look at every region in the order of the input, on one thread at a time, before it is run.
         """
         return partial(self.run, window, start)
 
     def collect(self, note: NoteT) -> None:
-        """Take the note of a block. Called on the calling thread, in the order of the input."""
+        """Take the note of a block. Called on one thread at a time, in the order of the input."""
 
     def tail(self) -> bytes:
         """What stands in the output after the last block. Called when every note has been collected."""
@@ -74,72 +79,85 @@ class BlockKernel(ABC, Generic[NoteT]):
 def run_blocks(kernel: BlockKernel[NoteT], source: Source, target: Target, threads: int) -> Measurement:
     """Run ``kernel`` over the whole of ``source`` on ``threads`` cores, in order.
 
-    The first error of source, kernel or target ends the run and is raised as it is.
+    The first error of source, kernel or target, in the order of the input, ends the run and is raised as it is.
 
     Raises:
         BlockingIOError: source or target is in non-blocking mode.
     """
-    pipeline = _Pipeline(kernel, source, target, threads)
-    try:
-        return pipeline.run()
-    finally:
-        pipeline.close()
+    begun = time.perf_counter()
+    intake, outlet = Intake(source), Outlet(target)
+    outlet.write(kernel.head())
+    _Blocks(kernel, intake, outlet).run(threads)
+    outlet.write(kernel.tail())
+    return _measured(begun, intake, outlet)
 
 
-class _Pipeline(Generic[NoteT]):
-    """One run over blocks: its buffers and what is in flight."""
+def _measured(begun: float, intake: Intake, outlet: Outlet) -> Measurement:
+    started = begun if intake.started is None else intake.started
+    return Measurement(BACKEND, time.perf_counter() - started, intake.bytes_in, outlet.bytes_out)
 
-    def __init__(self, kernel: BlockKernel[NoteT], source: Source, target: Target, threads: int) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Block(Generic[NoteT]):
+    """A block between being read and being written: its memory, and what is to be run on it."""
+
+    buffer: memoryview
+    run: Callable[[], tuple[Buffer, NoteT]]
+
+
+class _Blocks(Turns[_Block[NoteT], "tuple[Buffer, NoteT]"]):
+    """One run over blocks."""
+
+    def __init__(self, kernel: BlockKernel[NoteT], intake: Intake, outlet: Outlet) -> None:
+        super().__init__()
         self._kernel = kernel
-        self._intake = Intake(source)
-        self._work: OrderedWork[NoteT] = OrderedWork(target, threads)
-        # Two blocks a thread keep the cores busy while the oldest is written; one more is being read.
-        self._unused = threads * 2 + 1
+        self._intake = intake
+        self._outlet = outlet
         self._free: list[memoryview] = []
+        # What the next window begins with: bytes that were read already, and how many of them are only looked back at.
+        self._kept = b""
+        self._start = 0
+        self._last = False
 
-    def run(self) -> Measurement:
-        self._work.write(self._kernel.head())
-        kept, start, last = b"", 0, False
-        while not last:
-            buffer = self._take_buffer()
-            window = buffer[: start + self._kernel.block_size]
-            window[: len(kept)] = kept
-            filled = len(kept) + self._intake.fill(window[len(kept) :])
-            last = filled < len(window)
-            stop = filled if last else self._cut(window, start)
-            behind = max(0, stop - self._kernel.lookbehind)
-            kept = bytes(window[behind:filled])
-            if stop > start:
-                self._work.submit(self._kernel.plan(window[:stop], start), partial(self._written, buffer))
-            start = stop - behind
-            self._work.finish_done()
-        self._work.finish_all()
-        self._work.write(self._kernel.tail())
-        ended = time.perf_counter()
-        kernel_s = ended - (ended if self._intake.started is None else self._intake.started)
-        return Measurement(BACKEND, kernel_s, self._intake.bytes_in, self._work.bytes_out)
+    @override
+    def take(self) -> _Block[NoteT] | None:
+        if self._last:
+            return None
+        kept, start = self._kept, self._start
+        buffer = self._free.pop() if self._free else self._new_buffer()
+        window = buffer[: start + self._kernel.block_size]
+        window[: len(kept)] = kept
+        filled = len(kept) + self._intake.fill(window[len(kept) :])
+        self._last = filled < len(window)
+        stop = filled if self._last else self._cut(window, start)
+        if stop == start:
+            return None
+        behind = max(0, stop - self._kernel.lookbehind)
+        self._kept, self._start = bytes(window[behind:filled]), stop - behind
+        return _Block(buffer, self._kernel.plan(window[:stop], start))
 
-    def close(self) -> None:
-        """End the workers; blocks not begun are dropped."""
-        self._work.close()
+    @override
+    def compute(self, work: _Block[NoteT]) -> tuple[Buffer, NoteT]:
+        return work.run()
 
-    def _take_buffer(self) -> memoryview:
-        while not self._free:
-            if self._unused:
-                self._unused -= 1
-                return memoryview(bytearray(self._kernel.lookbehind + self._kernel.block_size))
-            self._work.finish_oldest()
-        return self._free.pop()
-
-    def _cut(self, buffer: memoryview, start: int) -> int:
-        stop = self._kernel.cut(buffer, start)
-        if not start < stop <= len(buffer):
-            raise ValueError(f"{type(self._kernel).__name__}.cut gave {stop}, not in {start + 1}..{len(buffer)}")
-        return stop
-
-    def _written(self, buffer: memoryview, note: NoteT) -> None:
-        self._free.append(buffer)
+    @override
+    def give(self, work: _Block[NoteT], result: tuple[Buffer, NoteT]) -> None:
+        output, note = result
+        self._outlet.write(output)
         self._kernel.collect(note)
+
+    @override
+    def leave(self, work: _Block[NoteT]) -> None:
+        self._free.append(work.buffer)
+
+    def _new_buffer(self) -> memoryview:
+        return memoryview(bytearray(self._kernel.lookbehind + self._kernel.block_size))
+
+    def _cut(self, window: memoryview, start: int) -> int:
+        stop = self._kernel.cut(window, start)
+        if not start < stop <= len(window):
+            raise ValueError(f"{type(self._kernel).__name__}.cut gave {stop}, not in {start + 1}..{len(window)}")
+        return stop
 
 
 class PieceKernel(ABC, Generic[PieceT]):
@@ -153,7 +171,7 @@ class PieceKernel(ABC, Generic[PieceT]):
 
     @abstractmethod
     def pieces(self, intake: Intake) -> Iterator[PieceT]:
-        """Read the input and give its pieces one after the other. Runs on the calling thread."""
+        """Read the input and give its pieces one after the other. Runs on one thread at a time."""
 
     @abstractmethod
     def size_bytes(self, piece: PieceT) -> int:
@@ -161,44 +179,59 @@ class PieceKernel(ABC, Generic[PieceT]):
 
     @abstractmethod
     def run(self, piece: PieceT) -> Buffer:
-        """The output of ``piece``. Called on worker threads, for several pieces at once; releases the GIL."""
+        """The output of ``piece``. Called for several pieces at once; releases the GIL."""
 
     def written(self, piece: PieceT) -> None:
-        """Take back what ``piece`` holds. Called on the calling thread, in order, after its output was written."""
+        """Take back what ``piece`` holds. Called on one thread at a time, in order, after its output was written."""
 
 
 def run_pieces(kernel: PieceKernel[PieceT], source: Source | None, target: Target, threads: int) -> Measurement:
     """Run ``kernel`` over the pieces of ``source`` on ``threads`` cores, in order.
 
     At most two pieces a thread are in flight, and no more than ``held_bytes`` and one piece.
-    The first error of source, kernel or target ends the run and is raised as it is.
+    The first error of source, kernel or target, in the order of the input, ends the run and is raised as it is.
 
     Raises:
         BlockingIOError: source or target is in non-blocking mode.
     """
     begun = time.perf_counter()
-    intake = Intake(source)
-    work: OrderedWork[PieceT] = OrderedWork(target, threads)
-    held_bytes = 0
-
-    def written(piece: PieceT) -> None:
-        nonlocal held_bytes
-        held_bytes -= kernel.size_bytes(piece)
-        kernel.written(piece)
-
-    try:
-        for piece in kernel.pieces(intake):
-            held_bytes += kernel.size_bytes(piece)
-            work.submit(partial(_run_piece, kernel, piece), written)
-            work.finish_done()
-            while len(work) >= 2 * threads or (work and held_bytes >= kernel.held_bytes):
-                work.finish_oldest()
-        work.finish_all()
-    finally:
-        work.close()
-    started = begun if intake.started is None else intake.started
-    return Measurement(BACKEND, time.perf_counter() - started, intake.bytes_in, work.bytes_out)
+    intake, outlet = Intake(source), Outlet(target)
+    _Pieces(kernel, intake, outlet).run(threads)
+    return _measured(begun, intake, outlet)
 
 
-def _run_piece(kernel: PieceKernel[PieceT], piece: PieceT) -> tuple[Buffer, PieceT]:
-    return kernel.run(piece), piece
+class _Pieces(Turns[PieceT, "Buffer"]):
+    """One run over pieces."""
+
+    def __init__(self, kernel: PieceKernel[PieceT], intake: Intake, outlet: Outlet) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self._outlet = outlet
+        self._pieces = kernel.pieces(intake)
+        self._held_bytes = 0
+        self._less_held = threading.Condition()
+
+    @override
+    def take(self) -> PieceT | None:
+        with self._less_held:
+            self._less_held.wait_for(lambda: not self._held_bytes or self._held_bytes < self._kernel.held_bytes)
+        piece = next(self._pieces, None)
+        if piece is not None:
+            with self._less_held:
+                self._held_bytes += self._kernel.size_bytes(piece)
+        return piece
+
+    @override
+    def compute(self, work: PieceT) -> Buffer:
+        return self._kernel.run(work)
+
+    @override
+    def give(self, work: PieceT, result: Buffer) -> None:
+        self._outlet.write(result)
+        self._kernel.written(work)
+
+    @override
+    def leave(self, work: PieceT) -> None:
+        with self._less_held:
+            self._held_bytes -= self._kernel.size_bytes(work)
+            self._less_held.notify()

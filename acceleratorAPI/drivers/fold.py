@@ -22,24 +22,26 @@ class NoTarget:
         raise AssertionError(f"{len(data)} bytes for no output")
 
 
-class _Fold(BlockKernel[None]):
+class _Fold(BlockKernel[memoryview]):
     def __init__(self, take: Callable[[memoryview], None], block_size: int) -> None:
         self.block_size = block_size
         self._take = take
 
     @override
-    def run(self, window: memoryview, start: int) -> tuple[Buffer, None]:
-        self._take(window[start:])
-        return b"", None
+    def run(self, window: memoryview, start: int) -> tuple[Buffer, memoryview]:
+        return b"", window[start:]
+
+    @override
+    def collect(self, note: memoryview) -> None:
+        self._take(note)
 
 
 def run_fold(take: Callable[[memoryview], None], source: Source, block_size: int = 1 << 20) -> Measurement:
-    """Give ``take`` the whole of ``source``, block by block, on one thread of its own while the calling thread reads.
+    """Give ``take`` the whole of ``source``, block by block in its order, while the next block is read.
 
     ``take`` releases the GIL while it computes and keeps no block. The first error of either ends the run.
 
     Raises:
         BlockingIOError: the source is in non-blocking mode.
     """
-    # The blocks are submitted in order, and one thread takes them in that order.
     return run_blocks(_Fold(take, block_size), source, NoTarget(), threads=1)

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from acceleratorAPI.drivers.base import Source, Target
 from acceleratorAPI.drivers.cpu import PieceKernel, run_pieces
-from acceleratorAPI.drivers.ordered import Intake
+from acceleratorAPI.drivers.ends import Intake
 from acceleratorAPI.errors import FunctionFailedError, InputError
 from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Parameters
 from acceleratorAPI.functions.images.frame import LARGEST_SIDE, Buffers, Frame, Limits, UnpackError

@@ -12,10 +12,9 @@ from acceleratorAPI.functions import gzip_format
 from acceleratorAPI.functions.gzip_format import FCOMMENT, FEXTRA, FHCRC, FNAME, RESERVED
 
 _READ_BYTES = 256 << 10
-# What the decoder is given and gives at a time. Outputs of this size come from memory that was used before; larger
-# ones are new pages of the system each time, at half the speed.
+# What the decoder is given and gives at a time. After each output another core goes on: not too often.
 _FEED_BYTES = 64 << 10
-_PIECE_BYTES = 256 << 10
+_PIECE_BYTES = 1 << 20
 # A dynamic block's code lengths, the most the decoder holds back from one feed to the next (RFC 1951, 3.2.7).
 _HELD_BYTES = 328
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from acceleratorAPI.drivers.base import Source, Target, expect
 from acceleratorAPI.drivers.cpu import PieceKernel, run_pieces
-from acceleratorAPI.drivers.ordered import Intake
+from acceleratorAPI.drivers.ends import Intake
 from acceleratorAPI.errors import FunctionFailedError, ParameterError
 from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Parameters
 from acceleratorAPI.native._kernels import (

@@ -5,13 +5,11 @@
 
 #include <immintrin.h>
 
-#include <cstring>
-
 namespace accel {
 namespace avx2 {
 
 #define KECCAK_TARGET __attribute__((target("avx2")))
-#define AVX2 KECCAK_TARGET __attribute__((always_inline)) inline
+#define AVX2 KECCAK_INLINE
 
 using Lane = __m256i;
 constexpr size_t kLanes = 4;
@@ -36,48 +34,23 @@ AVX2 Lane every(uint64_t word) { return _mm256_set1_epi64x(static_cast<int64_t>(
 AVX2 Lane load(const uint64_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 AVX2 void store(uint64_t* to, Lane lane) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), lane); }
 
-// The block's words, turned so that each register has the same word of all messages.
-class Input {
- public:
-  AVX2 Input(const uint8_t* const* data, size_t rate_words) : rate_words_(rate_words) {
-    for (size_t i = 0; i < kLanes; ++i) data_[i] = data[i];
-    turn();
-  }
-  AVX2 Lane word(size_t i) const { return words_[i]; }
-  AVX2 void next(bool more) {
-    if (!more) return;
-    for (const uint8_t*& data : data_) data += 8 * rate_words_;
-    turn();
-  }
+AVX2 Lane row(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 
- private:
-  AVX2 void turn() {
-    size_t i = 0;
-    for (; i + kLanes <= rate_words_; i += kLanes) {
-      const Lane r0 = row(0, i), r1 = row(1, i), r2 = row(2, i), r3 = row(3, i);
-      const Lane low01 = _mm256_unpacklo_epi64(r0, r1), high01 = _mm256_unpackhi_epi64(r0, r1);
-      const Lane low23 = _mm256_unpacklo_epi64(r2, r3), high23 = _mm256_unpackhi_epi64(r2, r3);
-      words_[i] = _mm256_permute2x128_si256(low01, low23, 0x20);
-      words_[i + 1] = _mm256_permute2x128_si256(high01, high23, 0x20);
-      words_[i + 2] = _mm256_permute2x128_si256(low01, low23, 0x31);
-      words_[i + 3] = _mm256_permute2x128_si256(high01, high23, 0x31);
-    }
-    for (; i < rate_words_; ++i) words_[i] = _mm256_set_epi64x(one(3, i), one(2, i), one(1, i), one(0, i));
-  }
-  AVX2 Lane row(size_t lane, size_t i) const {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data_[lane] + 8 * i));
-  }
-  AVX2 int64_t one(size_t lane, size_t i) const {
-    int64_t word;
-    std::memcpy(&word, data_[lane] + 8 * i, 8);
-    return word;
-  }
+AVX2 void turn_square(const uint8_t* const* data, size_t i, Lane* words) {
+  const Lane r0 = row(data[0] + 8 * i), r1 = row(data[1] + 8 * i), r2 = row(data[2] + 8 * i), r3 = row(data[3] + 8 * i);
+  const Lane low01 = _mm256_unpacklo_epi64(r0, r1), high01 = _mm256_unpackhi_epi64(r0, r1);
+  const Lane low23 = _mm256_unpacklo_epi64(r2, r3), high23 = _mm256_unpackhi_epi64(r2, r3);
+  words[0] = _mm256_permute2x128_si256(low01, low23, 0x20);
+  words[1] = _mm256_permute2x128_si256(high01, high23, 0x20);
+  words[2] = _mm256_permute2x128_si256(low01, low23, 0x31);
+  words[3] = _mm256_permute2x128_si256(high01, high23, 0x31);
+}
 
-  const uint8_t* data_[kLanes];
-  size_t rate_words_;
-  Lane words_[kMostRateWords];
-};
+AVX2 Lane column(const uint8_t* const* data, size_t i) {
+  return _mm256_set_epi64x(load_word(data[3], i), load_word(data[2], i), load_word(data[1], i), load_word(data[0], i));
+}
 
+#include "keccak_turned.inl"
 #include "keccak_rounds.inl"
 
 }  // namespace avx2

@@ -6,8 +6,6 @@
 
 #include <immintrin.h>
 
-#include <cstring>
-
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 finds its own header's "undefined" registers uninitialized (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -20,7 +18,7 @@
 #else
 #define KECCAK_TARGET __attribute__((target("avx512f,avx512vl")))
 #endif
-#define AVX512 KECCAK_TARGET __attribute__((always_inline)) inline
+#define AVX512 KECCAK_INLINE
 
 namespace accel {
 namespace {
@@ -50,11 +48,8 @@ AVX512 void store(uint64_t* to, Lane lane) { _mm_storel_epi64(reinterpret_cast<_
 class Input {
  public:
   AVX512 Input(const uint8_t* const* data, size_t rate_words) : block_(data[0]), size_(8 * rate_words) {}
-  AVX512 Lane word(size_t i) const {
-    int64_t word;
-    std::memcpy(&word, block_ + 8 * i, 8);
-    return _mm_set1_epi64x(word);  // becomes a broadcasting operand of the XOR
-  }
+  // Becomes a broadcasting operand of the XOR.
+  AVX512 Lane word(size_t i) const { return _mm_set1_epi64x(load_word(block_, i)); }
   AVX512 void next(bool) { block_ += size_; }
 
  private:
@@ -82,61 +77,34 @@ AVX512 Lane every(uint64_t word) { return _mm512_set1_epi64(static_cast<int64_t>
 AVX512 Lane load(const uint64_t* from) { return _mm512_loadu_si512(from); }
 AVX512 void store(uint64_t* to, Lane lane) { _mm512_storeu_si512(to, lane); }
 
-// The block's words, turned so that each register has the same word of all messages.
-class Input {
- public:
-  AVX512 Input(const uint8_t* const* data, size_t rate_words) : rate_words_(rate_words) {
-    for (size_t i = 0; i < kLanes; ++i) data_[i] = data[i];
-    turn();
+// Transposes 8 x 8 words: pairs of words, then of 128-bit, then of 256-bit parts.
+AVX512 void turn_square(const uint8_t* const* data, size_t i, Lane* words) {
+  Lane pairs[8], fours[8];
+  for (size_t r = 0; r < 8; r += 2) {
+    const Lane even = _mm512_loadu_si512(data[r] + 8 * i), odd = _mm512_loadu_si512(data[r + 1] + 8 * i);
+    pairs[r] = _mm512_unpacklo_epi64(even, odd);      // words 0, 2, 4, 6 of two messages
+    pairs[r + 1] = _mm512_unpackhi_epi64(even, odd);  // words 1, 3, 5, 7
   }
-  AVX512 Lane word(size_t i) const { return words_[i]; }
-  AVX512 void next(bool more) {
-    if (!more) return;
-    for (const uint8_t*& data : data_) data += 8 * rate_words_;
-    turn();
-  }
-
- private:
-  AVX512 void turn() {
-    size_t i = 0;
-    for (; i + kLanes <= rate_words_; i += kLanes) turn_eight(i);
-    for (; i < rate_words_; ++i) {
-      words_[i] =
-          _mm512_set_epi64(one(7, i), one(6, i), one(5, i), one(4, i), one(3, i), one(2, i), one(1, i), one(0, i));
+  for (size_t odd = 0; odd < 2; ++odd) {
+    for (size_t r = 0; r < 8; r += 4) {
+      const Lane first = pairs[r + odd], second = pairs[r + 2 + odd];
+      fours[r + odd] = _mm512_shuffle_i64x2(first, second, 0x88);      // words 0, 4 (1, 5) of four messages
+      fours[r + 2 + odd] = _mm512_shuffle_i64x2(first, second, 0xDD);  // words 2, 6 (3, 7)
+    }
+    for (size_t two = 0; two < 4; two += 2) {
+      const Lane first = fours[two + odd], second = fours[4 + two + odd];
+      words[odd + two] = _mm512_shuffle_i64x2(first, second, 0x88);
+      words[odd + two + 4] = _mm512_shuffle_i64x2(first, second, 0xDD);
     }
   }
-  // Transposes 8 x 8 words: pairs of words, then of 128-bit, then of 256-bit parts.
-  AVX512 void turn_eight(size_t i) {
-    Lane pairs[8], fours[8];
-    for (size_t r = 0; r < 8; r += 2) {
-      const Lane even = _mm512_loadu_si512(data_[r] + 8 * i), odd = _mm512_loadu_si512(data_[r + 1] + 8 * i);
-      pairs[r] = _mm512_unpacklo_epi64(even, odd);      // words 0, 2, 4, 6 of two messages
-      pairs[r + 1] = _mm512_unpackhi_epi64(even, odd);  // words 1, 3, 5, 7
-    }
-    for (size_t odd = 0; odd < 2; ++odd) {
-      for (size_t r = 0; r < 8; r += 4) {
-        const Lane first = pairs[r + odd], second = pairs[r + 2 + odd];
-        fours[r + odd] = _mm512_shuffle_i64x2(first, second, 0x88);      // words 0, 4 (1, 5) of four messages
-        fours[r + 2 + odd] = _mm512_shuffle_i64x2(first, second, 0xDD);  // words 2, 6 (3, 7)
-      }
-      for (size_t two = 0; two < 4; two += 2) {
-        const Lane first = fours[two + odd], second = fours[4 + two + odd];
-        words_[i + odd + two] = _mm512_shuffle_i64x2(first, second, 0x88);
-        words_[i + odd + two + 4] = _mm512_shuffle_i64x2(first, second, 0xDD);
-      }
-    }
-  }
-  AVX512 int64_t one(size_t lane, size_t i) const {
-    int64_t word;
-    std::memcpy(&word, data_[lane] + 8 * i, 8);
-    return word;
-  }
+}
 
-  const uint8_t* data_[kLanes];
-  size_t rate_words_;
-  Lane words_[kMostRateWords];
-};
+AVX512 Lane column(const uint8_t* const* data, size_t i) {
+  return _mm512_set_epi64(load_word(data[7], i), load_word(data[6], i), load_word(data[5], i), load_word(data[4], i),
+                          load_word(data[3], i), load_word(data[2], i), load_word(data[1], i), load_word(data[0], i));
+}
 
+#include "keccak_turned.inl"
 #include "keccak_rounds.inl"
 
 }  // namespace avx512_8

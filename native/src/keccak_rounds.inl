@@ -12,7 +12,6 @@
 //
 // The arrays of lanes are arrays only here: every index is a constant, so that they become registers.
 
-#define KECCAK_INLINE KECCAK_TARGET __attribute__((always_inline)) inline
 
 constexpr int kRotations[kKeccakWords] = {0,  1,  62, 28, 27, 36, 44, 6,  55, 20, 3,  10, 43,
                                           25, 39, 41, 45, 15, 21, 8,  18, 2,  61, 56, 14};
@@ -134,4 +133,3 @@ KECCAK_INLINE void absorb(uint64_t* state, const uint8_t* const* data, size_t ra
   store_to<0>(state, a);
 }
 
-#undef KECCAK_INLINE

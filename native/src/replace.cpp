@@ -1,5 +1,7 @@
-// The replacing loop. Per token it takes no branch that depends on whether the token is a corpus word: in real
-// text that is a coin's throw, and a mispredicted branch costs more than all the rest of the work on a token.
+// The replacing loops. Per token no branch is taken that depends on whether the token is a corpus word: in real text
+// that is a coin's throw, and a mispredicted branch costs more than all the rest of the work on a token. One loop lists
+// the words found, another writes the output: two short chains of work, of which the processor has more under way at
+// once than of one long one.
 #include "accel/replace.hpp"
 
 #include <algorithm>
@@ -15,14 +17,16 @@ namespace accel {
 namespace {
 
 constexpr size_t kChunk = 4096;  // text whose word edges are listed at once: list and text stay in the L1 cache
-constexpr size_t kOvershoot = 32;  // bytes the loop may read after a token's start, and write after the output's end
+constexpr size_t kCopied = 32;    // bytes copied at once
+// What the loops may read behind a token's start, and write behind the output's end.
+constexpr size_t kOvershoot = 2 * kCopied;
 
 // Per size of a token, which of its first 16 bytes are its key. A token too long to be its own key gets one that no
 // token has: nothing in `low`.
 struct KeyMasks {
-  uint64_t low[kOvershoot + 1], high[kOvershoot + 1];
+  uint64_t low[kLongestKey + 2], high[kLongestKey + 2];
   constexpr KeyMasks() : low(), high() {
-    for (size_t size = 0; size <= kOvershoot; ++size) {
+    for (size_t size = 0; size <= kLongestKey + 1; ++size) {
       low[size] = size > kLongestKey ? 0 : size >= 8 ? ~0ull : (1ull << (8 * size)) - 1;
       high[size] = size <= 8 ? 0 : size >= kLongestKey ? ~0ull : (1ull << (8 * (size - 8))) - 1;
     }
@@ -43,38 +47,32 @@ __attribute__((always_inline)) inline void copy32(uint8_t* to, const uint8_t* fr
   *reinterpret_cast<Bytes32*>(to) = *reinterpret_cast<const Bytes32*>(from);
 }
 
-// `yes` when `mask` is all ones, `no` when it is zero, without a branch.
-__attribute__((always_inline)) inline const uint8_t* select(uint64_t mask, const uint8_t* yes, const uint8_t* no) {
-  const auto a = reinterpret_cast<uintptr_t>(yes), b = reinterpret_cast<uintptr_t>(no);
-  return reinterpret_cast<const uint8_t*>(b + ((a - b) & mask));
-}
-
-// Where the loop is: the text before `done` is dealt with, and `out` is where more goes.
+// Where the writing is: the text before `done` is dealt with, and `out` is where more goes.
 struct Progress {
   const uint8_t* done;
   uint8_t* out;
-  uint64_t replaced;
 };
 
-// What an inner loop does: a set of these. One loop is compiled for each, so that none pays for another's work.
+// What the finding loop does: a set of these. One loop is compiled for each, so that none pays for another's work.
 constexpr unsigned kFolds = 1;       // the corpus ignores case
-constexpr unsigned kWrites = 2;      // the output is made
-constexpr unsigned kObserves = 4;    // each word found is written to `hits`
-constexpr unsigned kLooksAhead = 8;  // the slots are in `slots`, asked for in time
-constexpr unsigned kWays = 16;
+constexpr unsigned kLooksAhead = 2;  // the table is beyond the cache: its slots are asked for in time
+constexpr unsigned kWays = 4;
 
-// A word that an inner loop found.
+// A token that may be, or begin, a corpus word: the first of its edges, and its slot in the table.
 struct Hit {
-  uint32_t at, size, slot;
+  uint32_t edge, slot;
 };
 
-// The tokens of one chunk, and room for what a loop finds or must know about each.
+// The tokens of one chunk, and room for what the loops find about each.
 struct Tokens {
   const uint8_t* text;
   uint32_t edges[kChunk + 1 + kEdgeSlack];  // they begin at edges[0], edges[2] ... and end at edges[1], edges[3] ...
   uint32_t slots[kChunk / 2 + 1];           // one a token
   Hit hits[kChunk / 2 + 1];
   size_t hit_count;
+
+  const uint8_t* begin(const Hit& hit) const { return text + edges[hit.edge]; }
+  size_t size(const Hit& hit) const { return edges[hit.edge + 1] - edges[hit.edge]; }
 };
 
 constexpr uint64_t kLowerCase = 0x2020202020202020ull;  // as for `Corpus::key`
@@ -82,102 +80,96 @@ constexpr uint64_t kLowerCase = 0x2020202020202020ull;  // as for `Corpus::key`
 template <unsigned kWay>
 __attribute__((always_inline)) inline Key key_at(const uint8_t* token, size_t size) {
   constexpr uint64_t kFold = kWay & kFolds ? kLowerCase : 0;
+  size = std::min(size, kLongestKey + 1);
   return {(load64(token) | kFold) & kKeyMasks.low[size], (load64(token + 8) | kFold) & kKeyMasks.high[size]};
 }
 
-// A table beyond the cache: the slots of all tokens are worked out first, so that memory answers to many at once.
-template <unsigned kWay>
-__attribute__((always_inline)) inline void look_ahead(const Corpus& corpus, Tokens& tokens, size_t i, size_t count) {
-  const Key* const keys = corpus.table().keys();
-  const WordTable::Hash hash = corpus.table().hash();
-  for (; i < count; i += 2) {
-    const size_t size = std::min<size_t>(tokens.edges[i + 1] - tokens.edges[i], kOvershoot);
-    const size_t slot = hash(key_at<kWay>(tokens.text + tokens.edges[i], size));
-    __builtin_prefetch(keys + slot);
-    tokens.slots[i / 2] = static_cast<uint32_t>(slot);
-  }
-}
+// Longer tokens go by other tables.
+size_t longest_here(const Corpus& corpus) { return corpus.has_long_tokens() ? kLongestKey : ~size_t{0}; }
 
-// Works on the tokens from edges[i] on, up to edges[count]; returns the index of the first that it leaves to a more
-// careful hand. Everything it uses is in locals: a store through `out` could else change a member.
+// Lists the hits among the tokens up to edges[count].
 template <unsigned kWay>
-__attribute__((always_inline)) inline size_t scan_quickly(const Corpus& corpus, Tokens& tokens, size_t i, size_t count,
-                                                          Progress& progress) {
+__attribute__((always_inline)) inline void list_hits(const Corpus& corpus, Tokens& tokens, size_t count) {
   const uint8_t* const text = tokens.text;
   const uint32_t* const edges = tokens.edges;
   const Key* const keys = corpus.table().keys();
   const WordTable::Hash hash = corpus.table().hash();
-  const Corpus::Value* const values = corpus.values();
-  const size_t longest = corpus.has_long_tokens() ? kLongestKey : kOvershoot;
-  const uint8_t* done = progress.done;
-  uint8_t* out = progress.out;
-  uint64_t replaced = progress.replaced;
+  const size_t longest = longest_here(corpus);
+  if constexpr ((kWay & kLooksAhead) != 0) {
+    for (size_t i = 0; i < count; i += 2) {
+      const size_t slot = hash(key_at<kWay>(text + edges[i], edges[i + 1] - edges[i]));
+      __builtin_prefetch(keys + slot);
+      tokens.slots[i / 2] = static_cast<uint32_t>(slot);
+    }
+  }
   Hit* hit = tokens.hits;
-  for (; i < count; i += 2) {
-    const uint8_t* const token = text + edges[i];
+  for (size_t i = 0; i < count; i += 2) {
     const size_t size = edges[i + 1] - edges[i];
-    if (__builtin_expect(size > longest, 0)) break;
-    const Key key = key_at<kWay>(token, size);
+    const Key key = key_at<kWay>(text + edges[i], size);
     const size_t slot = kWay & kLooksAhead ? tokens.slots[i / 2] : hash(key);
     const uint64_t differs = (key.low ^ keys[slot].low) | (key.high ^ keys[slot].high);
-    const uint64_t found = 0 - static_cast<uint64_t>(differs == 0);  // all ones, or zero
-    // An unfound token reads the size in slot 0, which is warm, and not its own, which may not be.
-    const Corpus::Value* const value = values + (slot & found);
-    const size_t written = size + ((value->size - size) & found);
-    if (__builtin_expect(written > kOvershoot, 0)) break;
-    if constexpr ((kWay & kObserves) != 0) {
-      *hit = {edges[i], static_cast<uint32_t>(size), static_cast<uint32_t>(slot)};
-      hit += found & 1;
-    }
-    if constexpr ((kWay & kWrites) != 0) {
-      const uint8_t* const from = select(found, value->text, token);
-      const auto gap = static_cast<size_t>(token - done);
-      copy32(out, done);
-      if (__builtin_expect(gap > kOvershoot, 0)) std::memcpy(out + kOvershoot, done + kOvershoot, gap - kOvershoot);
-      out += gap;
-      copy32(out, from);
-      out += written;
-    }
-    done = token + size;
-    replaced -= found;
+    *hit = {static_cast<uint32_t>(i), static_cast<uint32_t>(slot)};
+    hit += static_cast<unsigned>(differs == 0) | static_cast<unsigned>(size > longest);
   }
-  progress = {done, out, replaced};
   tokens.hit_count = static_cast<size_t>(hit - tokens.hits);
-  return i;
+}
+
+// Writes the text with its words replaced, from hit `h` on; returns the first hit that it leaves to a more careful
+// hand. Everything it uses is in locals: a store through `out` could else change a member.
+__attribute__((always_inline)) inline size_t write_hits(const Corpus& corpus, const Tokens& tokens, size_t h,
+                                                        Progress& progress) {
+  const Corpus::Value* const values = corpus.values();
+  const size_t count = tokens.hit_count, longest = longest_here(corpus);
+  const uint8_t* done = progress.done;
+  uint8_t* out = progress.out;
+  for (; h < count; ++h) {
+    const Hit hit = tokens.hits[h];
+    const uint8_t* const token = tokens.begin(hit);
+    const size_t size = tokens.size(hit);
+    const Corpus::Value* const value = values + hit.slot;
+    if (__builtin_expect((token < done) | (size > longest) | (value->size > Corpus::kInline), 0)) break;
+    const auto gap = static_cast<size_t>(token - done);
+    copy32(out, done);
+    copy32(out + kCopied, done + kCopied);
+    if (__builtin_expect(gap > kOvershoot, 0)) std::memcpy(out + kOvershoot, done + kOvershoot, gap - kOvershoot);
+    out += gap;
+    copy32(out, value->text);
+    out += value->size;
+    done = token + size;
+  }
+  progress = {done, out};
+  return h;
 }
 
 struct Loops {
-  void (*look_ahead)(const Corpus&, Tokens&, size_t, size_t);
-  size_t (*scan)(const Corpus&, Tokens&, size_t, size_t, Progress&);
+  void (*list)(const Corpus&, Tokens&, size_t);
+  size_t (*write)(const Corpus&, const Tokens&, size_t, Progress&);
 };
 
 template <unsigned kWay>
-void look_ahead_portable(const Corpus& corpus, Tokens& tokens, size_t i, size_t count) {
-  look_ahead<kWay>(corpus, tokens, i, count);
+void list_portable(const Corpus& corpus, Tokens& tokens, size_t count) {
+  list_hits<kWay>(corpus, tokens, count);
 }
-template <unsigned kWay>
-size_t scan_portable(const Corpus& corpus, Tokens& tokens, size_t i, size_t count, Progress& progress) {
-  return scan_quickly<kWay>(corpus, tokens, i, count, progress);
+size_t write_portable(const Corpus& corpus, const Tokens& tokens, size_t h, Progress& progress) {
+  return write_hits(corpus, tokens, h, progress);
 }
 template <size_t... kWay>
 constexpr std::array<Loops, kWays> portable_loops(std::index_sequence<kWay...>) {
-  return {{{look_ahead_portable<kWay>, scan_portable<kWay>}...}};
+  return {{{list_portable<kWay>, write_portable}...}};
 }
 
 #if defined(__x86_64__)
 template <unsigned kWay>
-__attribute__((target("avx2,bmi,bmi2"))) void look_ahead_avx2(const Corpus& corpus, Tokens& tokens, size_t i,
-                                                              size_t count) {
-  look_ahead<kWay>(corpus, tokens, i, count);
+__attribute__((target("avx2,bmi,bmi2"))) void list_avx2(const Corpus& corpus, Tokens& tokens, size_t count) {
+  list_hits<kWay>(corpus, tokens, count);
 }
-template <unsigned kWay>
-__attribute__((target("avx2,bmi,bmi2"))) size_t scan_avx2(const Corpus& corpus, Tokens& tokens, size_t i, size_t count,
-                                                          Progress& progress) {
-  return scan_quickly<kWay>(corpus, tokens, i, count, progress);
+__attribute__((target("avx2,bmi,bmi2"))) size_t write_avx2(const Corpus& corpus, const Tokens& tokens, size_t h,
+                                                           Progress& progress) {
+  return write_hits(corpus, tokens, h, progress);
 }
 template <size_t... kWay>
 constexpr std::array<Loops, kWays> avx2_loops(std::index_sequence<kWay...>) {
-  return {{{look_ahead_avx2<kWay>, scan_avx2<kWay>}...}};
+  return {{{list_avx2<kWay>, write_avx2}...}};
 }
 #endif
 
@@ -237,9 +229,8 @@ class Scanner {
         done_(text + start),
         output_(output),
         observer_(observer),
-        looks_ahead_(corpus.table().size() * sizeof(Key) >= kLargeTable),
-        loops_(best_loops((corpus.ignores_case() ? kFolds : 0) | (output ? kWrites : 0) | (observer ? kObserves : 0) |
-                          (looks_ahead_ ? kLooksAhead : 0))) {
+        loops_(best_loops((corpus.ignores_case() ? kFolds : 0) |
+                          (corpus.table().size() * sizeof(Key) >= kLargeTable ? kLooksAhead : 0))) {
     tokens_.text = text;
     if (!output_) return;
     output_->reserve((size - start) * 2 + kOvershoot);
@@ -300,37 +291,56 @@ class Scanner {
     const uint32_t* const edges = tokens_.edges;
     const uint8_t* const last = text_ + edges[count - 1];
     make_room_to(last, count / 2);
-    // The quick loop reads beyond its token: the tokens at the very end are left to the careful one.
+    // The loops read beyond a token: the tokens at the very end are left to the careful hand.
     size_t quick = count;
     while (quick != 0 && static_cast<size_t>(end_ - text_) - edges[quick - 2] < kOvershoot) quick -= 2;
-    if (looks_ahead_) loops_.look_ahead(corpus_, tokens_, 0, quick);
-    size_t i = 0;
-    while (i < count) {
-      while (i < count && text_ + edges[i] < done_) i += 2;  // inside a compound word already found
-      if (i < quick) i = scan_quickly(i, quick);
-      if (i < count && text_ + edges[i] >= done_) {
-        scan_carefully(text_ + edges[i], edges[i + 1] - edges[i]);
-        i += 2;
-        make_room_to(last, (count - i) / 2);
+    loops_.list(corpus_, tokens_, quick);
+    take_hits(last, count);
+    for (size_t i = quick; i < count; i += 2) scan_carefully(i);
+  }
+
+  void take_hits(const uint8_t* last, size_t count) {
+    for (size_t h = 0; h < tokens_.hit_count; ++h) {
+      const size_t first = h;
+      h = output_ ? write_hits(h) : pass_hits(h);
+      for (size_t seen = first; observer_ && seen < h; ++seen) {
+        const Hit& hit = tokens_.hits[seen];
+        observer_->saw(tokens_.begin(hit), tokens_.size(hit), hit.slot);
       }
+      found_ += h - first;
+      if (h == tokens_.hit_count) break;
+      scan_carefully(tokens_.hits[h].edge);
+      make_room_to(last, (count - tokens_.hits[h].edge) / 2);
     }
   }
 
-  size_t scan_quickly(size_t i, size_t count) {
-    Progress progress{done_, out_, found_};
-    i = loops_.scan(corpus_, tokens_, i, count, progress);
+  size_t write_hits(size_t h) {
+    Progress progress{done_, out_};
+    h = loops_.write(corpus_, tokens_, h, progress);
     done_ = progress.done;
     out_ = progress.out;
-    found_ = progress.replaced;
-    if (observer_) {
-      for (const Hit* hit = tokens_.hits; hit != tokens_.hits + tokens_.hit_count; ++hit) {
-        observer_->saw(text_ + hit->at, hit->size, hit->slot);
-      }
-    }
-    return i;
+    return h;
   }
 
-  void scan_carefully(const uint8_t* token, size_t size) {
+  // As `write_hits`, without an output.
+  size_t pass_hits(size_t h) {
+    const size_t longest = longest_here(corpus_);
+    for (; h < tokens_.hit_count; ++h) {
+      const Hit& hit = tokens_.hits[h];
+      if (tokens_.begin(hit) < done_ || tokens_.size(hit) > longest ||
+          corpus_.values()[hit.slot].size > Corpus::kInline) {
+        break;
+      }
+      done_ = tokens_.begin(hit) + tokens_.size(hit);
+    }
+    return h;
+  }
+
+  // The token that begins at edges[i], unless it is inside a compound word already found.
+  void scan_carefully(size_t i) {
+    const uint8_t* const token = text_ + tokens_.edges[i];
+    const size_t size = tokens_.edges[i + 1] - tokens_.edges[i];
+    if (token < done_) return;
     const Match match = corpus_.find(token, size, end_);
     const uint8_t* const next = match.end ? match.end : token + size;
     if (output_) {
@@ -351,7 +361,6 @@ class Scanner {
   const uint8_t* done_;     // the text before it is dealt with
   Buffer* const output_;    // nullptr: none is made
   Observer* const observer_;
-  const bool looks_ahead_;
   const Loops& loops_;
   uint8_t* out_ = nullptr;
   uint64_t found_ = 0;

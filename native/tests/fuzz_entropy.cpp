@@ -11,6 +11,7 @@
 
 #include "accel/entropy.hpp"
 #include "accel/health.hpp"
+#include "fuzz_run.hpp"
 
 namespace {
 
@@ -81,19 +82,17 @@ void fill_exactly(void (*fill)(uint8_t*, size_t), size_t size) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  const uint64_t seed = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 1;
-  const std::chrono::seconds time(count > 2 ? std::strtol(arguments[2], nullptr, 10) : 20);
-  std::mt19937_64 random(seed);
-  const auto end = std::chrono::steady_clock::now() + time;
-  uint64_t rounds = 0, failed = 0;
-  for (; std::chrono::steady_clock::now() < end; ++rounds) {
+  FuzzRun run(count, arguments);
+  std::mt19937_64 random(run.seed());
+  uint64_t failed = 0;
+  while (run.next_round()) {
     const std::vector<uint64_t> words = some_words(random);
     const bool passed = healthy(words);
     require(passed == plainly_healthy(words), "a wrong verdict");
     failed += !passed;
     fill_exactly(accel::fill_from_kernel, random() % 5000);
-    if (accel::has_rdseed() && rounds % 16 == 0) fill_exactly(accel::fill_from_rdseed, random() % 300);
+    if (accel::has_rdseed() && run.rounds() % 16 == 0) fill_exactly(accel::fill_from_rdseed, random() % 300);
   }
-  std::printf("fuzz_entropy: seed %llu, %llu rounds, %llu sources failed\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(rounds), static_cast<unsigned long long>(failed));
+  std::printf("fuzz_entropy: seed %llu, %llu rounds, %llu sources failed\n", run.seed(), run.rounds(),
+              static_cast<unsigned long long>(failed));
 }

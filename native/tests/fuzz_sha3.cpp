@@ -15,6 +15,7 @@
 #include "accel/sha3.hpp"
 #include "accel/sha3_folder.hpp"
 #include "accel/tar_reader.hpp"
+#include "fuzz_run.hpp"
 
 namespace {
 
@@ -307,16 +308,13 @@ class Fuzzer {
 }  // namespace
 
 int main(int count, char** arguments) {
-  const uint64_t seed = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 1;
-  const std::chrono::seconds time(count > 2 ? std::strtol(arguments[2], nullptr, 10) : 20);
-  Fuzzer fuzzer(seed);
-  const auto end = std::chrono::steady_clock::now() + time;
-  uint64_t rounds = 0;
-  for (; std::chrono::steady_clock::now() < end; ++rounds) {
+  FuzzRun run(count, arguments);
+  Fuzzer fuzzer(run.seed());
+  while (run.next_round()) {
     fuzzer.round();
     for (int i = 0; i < 20; ++i) fuzzer.round_of_damage();
   }
   std::printf("fuzz_sha3: seed %llu, %llu rounds, %llu damaged streams read, %llu refused\n",
-              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(rounds),
+              run.seed(), run.rounds(),
               static_cast<unsigned long long>(fuzzer.read()), static_cast<unsigned long long>(fuzzer.refused()));
 }

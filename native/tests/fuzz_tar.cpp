@@ -13,6 +13,7 @@
 #include "accel/folder_packer.hpp"
 #include "accel/tar_editor.hpp"
 #include "accel/tar_header.hpp"
+#include "fuzz_run.hpp"
 
 namespace {
 
@@ -139,14 +140,11 @@ void pack(const char* folder, uint64_t seed) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  const uint64_t seed = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 1;
-  const std::chrono::seconds time(count > 2 ? std::strtol(arguments[2], nullptr, 10) : 20);
-  Fuzzer fuzzer(seed);
-  const auto end = std::chrono::steady_clock::now() + time;
-  uint64_t rounds = 0;
-  for (; std::chrono::steady_clock::now() < end; ++rounds) fuzzer.round();
-  if (count > 3) pack(arguments[3], seed);
+  FuzzRun run(count, arguments);
+  Fuzzer fuzzer(run.seed());
+  while (run.next_round()) fuzzer.round();
+  if (count > 3) pack(arguments[3], run.seed());
   std::printf("fuzz_tar: seed %llu, %llu rounds, %llu damaged archives refused\n",
-              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(rounds),
+              run.seed(), run.rounds(),
               static_cast<unsigned long long>(fuzzer.refused()));
 }

@@ -12,21 +12,35 @@ from acceleratorAPI.drivers.fold import run_fold
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 99, 100, 101, 1000])
-def test_all_of_the_input_in_order_on_one_other_thread(size_bytes: int) -> None:
+def test_all_of_the_input_in_order_one_block_at_a_time(size_bytes: int) -> None:
     data = bytes(i % 251 for i in range(size_bytes))
     taken = bytearray()
-    threads = set()
+    inside = threading.Lock()
 
     def take(block: memoryview) -> None:
+        assert inside.acquire(blocking=False)
         time.sleep(0.001 if len(taken) % 300 == 0 else 0)
-        threads.add(threading.get_ident())
         taken.extend(block)
+        inside.release()
 
     measured = run_fold(take, io.BytesIO(data), block_size=100)
     assert taken == data
     assert (measured.bytes_in, measured.bytes_out) == (size_bytes, 0)
-    assert threading.get_ident() not in threads
-    assert len(threads) == min(1, size_bytes)
+
+
+def test_reading_goes_on_while_a_block_is_taken() -> None:
+    read = threading.Event()
+
+    class Watched(io.BytesIO):
+        def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+            if self.tell():
+                read.set()
+            return super().readinto(buffer)
+
+    def take(block: memoryview) -> None:
+        assert read.wait(30)
+
+    run_fold(take, Watched(bytes(20)), block_size=10)
 
 
 def test_an_error_while_taking_ends_the_run() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acceleratorAPI.drivers.cpu import PieceKernel, run_pieces
-from acceleratorAPI.drivers.ordered import Intake
+from acceleratorAPI.drivers.ends import Intake
 
 
 class Counted(PieceKernel[bytes]):

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from acceleratorAPI.drivers.ordered import Intake
+from acceleratorAPI.drivers.ends import Intake
 from acceleratorAPI.errors import InputError
 from acceleratorAPI.functions.images.frame import Buffers, Limits, UnpackError
 from acceleratorAPI.functions.images.stream import frames

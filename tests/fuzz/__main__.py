@@ -7,6 +7,7 @@ fuzz programs of its own with sanitizers in ``native/tests``.
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
 from importlib import import_module
@@ -28,10 +29,12 @@ def main() -> int:
         return 2
     FOLDER.mkdir(parents=True, exist_ok=True)
     failed = 0
-    print(f"{'target':<20} {'executions':>12} {'edges':>7} {'corpus':>7}  result")
+    print(f"{'target':<20} {'executions':>12} {'CPU s':>6} {'edges':>7} {'corpus':>7}  result")
     for name in names:
         child = [sys.executable, "-m", "fuzz", "--child", name, seconds]
+        before_s = _children_cpu_s()
         done = subprocess.run(child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        cpu_s = _children_cpu_s() - before_s
         said = done.stdout.decode("utf-8", "replace")
         runs, edges, corpus = (
             (re.findall(pattern, said) or ["?"])[-1]
@@ -41,10 +44,16 @@ def main() -> int:
         log.write_text(said)
         failed += done.returncode != 0
         print(
-            f"{name:<20} {runs:>12} {edges:>7} {corpus:>7}  {f'FAILED, see {log}' if done.returncode else 'ok'}",
+            f"{name:<20} {runs:>12} {cpu_s:>6.0f} {edges:>7} {corpus:>7}  "
+            f"{f'FAILED, see {log}' if done.returncode else 'ok'}",
             flush=True,
         )
     return 1 if failed else 0
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _fuzz(name: str, seconds: str) -> None:

@@ -6,6 +6,7 @@ from acceleratorAPI.errors import InputError
 from acceleratorAPI.node.multipart import End, MultipartReader, Part
 
 ALLOWED = (InputError,)
+_MOST_CHUNKS = 2000
 _HEAD = b'\r\nContent-Disposition: form-data; name="datafile"; filename="x"\r\n\r\n'
 SEEDS = (
     b"\x03--x" + _HEAD + b"content\r\n--x--\r\n",
@@ -21,8 +22,10 @@ SEEDS = (
 def run(data: bytes) -> None:
     """The first byte says how long the chunks are; they must not matter."""
     size, body = 1 + (data[0] if data else 0), data[1:]
-    assert _read([body]) == _read([body[at : at + size] for at in range(0, len(body), size)])
+    # Not byte by byte to the end of a long body, which would be slow and find nothing that its beginning does not.
+    cut = min(len(body), _MOST_CHUNKS * size)
     whole = _read([body])
+    assert whole == _read([*(body[at : min(at + size, cut)] for at in range(0, cut, size)), body[cut:]])
     if isinstance(whole, str):
         raise InputError(whole)
 

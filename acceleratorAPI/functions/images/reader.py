@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acceleratorAPI.drivers.ordered import Intake
+from acceleratorAPI.drivers.ends import Intake
 from acceleratorAPI.errors import InputError
 
 # Headers are looked at in here; pixels go from the source straight to their place.
@@ -39,7 +39,7 @@ class Reader:
             return False
         self._window[: len(held)] = held
         self._first, self._end = 0, len(held)
-        self._end += self._intake.read_some(memoryview(self._window)[self._end :])
+        self._end += self._intake.readinto(memoryview(self._window)[self._end :])
         return self._end > len(held)
 
     def peek(self, size_bytes: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from acceleratorAPI.drivers.ordered import Intake
+from acceleratorAPI.drivers.ends import Intake
 from acceleratorAPI.errors import InputError
 from acceleratorAPI.functions.images import bmp, png, pnm
 from acceleratorAPI.functions.images.frame import Buffers, Frame, Limits

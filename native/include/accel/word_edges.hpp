@@ -40,7 +40,7 @@ inline const uint8_t* skip_gap(const uint8_t* p, const uint8_t* end) {
 }
 
 // find_edges may write this many entries more than it returns.
-constexpr size_t kEdgeSlack = 8;
+constexpr size_t kEdgeSlack = 32;
 
 // Writes base + i to `edges` for every i in [0, size) where text[i] differs in kind from text[i - 1].
 // `inside` says whether text[-1] is a word character, and is updated to the last one; when size is no
