@@ -57,6 +57,7 @@ class Kept:
     machine: Machine | None = None
     booted: bool = False
     impaired: bool = False
+    over: bool = False
     interruption: str = ""
     orders: queue.Queue[Callable[[], None]] = field(default_factory=queue.Queue)
 
@@ -71,7 +72,6 @@ class Fleet:
         self._network = f"127.{64 + secrets.randbelow(63)}.{secrets.randbelow(200)}"
         self._hosts = itertools.count(1)
         self.boots = True
-        self._ended = False
 
     def new_public_ip(self) -> str:
         """An address of this host's loopback that no other instance of this cloud has."""
@@ -115,10 +115,9 @@ class Fleet:
         kept.orders.put(lambda: self._end(kept, state))
 
     def _work(self, kept: Kept) -> None:
-        while not self._ended:
+        while not kept.over:
             kept.orders.get()()
-            if kept.instance.state == "terminated":
-                return
+            kept.over |= kept.instance.state == "terminated"
 
     def _boot(self, kept: Kept) -> None:
         instance = kept.instance
@@ -126,7 +125,7 @@ class Fleet:
         if kept.machine is None:
             kept.machine = self._machine(kept)
         with self.lock:
-            if self._ended or instance.state != "pending":
+            if kept.over or instance.state != "pending":
                 return
             set_state(instance, "running")
             if kept.machine.hardware.isolation == "none" and instance.public_ip:
@@ -162,7 +161,7 @@ class Fleet:
         """The instance shut itself down."""
         instance = kept.instance
         with self.lock:
-            if self._ended or instance.state != "running":
+            if kept.over or instance.state != "running":
                 return
             if action == "crash":
                 kept.impaired = True
@@ -239,7 +238,7 @@ class Fleet:
         def take() -> None:
             time.sleep(real_s)
             with self.lock:
-                if kept.instance.state in ("running", "pending"):
+                if not kept.over and kept.instance.state in ("running", "pending"):
                     kept.instance.terminate()
                     kept.instance.state_reason.message = "Server.SpotInstanceTermination: Spot instance termination"
                     kept.instance.state_reason.code = "Server.SpotInstanceTermination"
@@ -248,14 +247,14 @@ class Fleet:
 
     def close(self) -> None:
         """Switch everything off and remove it."""
-        self._ended = True
-        for kept in list(self.kept.values()):
-            kept.orders.put(lambda: None)
+        with self.lock:
+            for kept in self.kept.values():
+                kept.over = True
+                kept.orders.put(lambda: None)
         threads = [network.start(machine.discard, "discard") for _, machine in self.machines()]
         for thread in threads:
             thread.join()
         self.kept.clear()
-        self._ended = False
 
 
 def set_state(instance: Any, name: str) -> None:

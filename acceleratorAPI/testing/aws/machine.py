@@ -22,6 +22,7 @@ from acceleratorAPI.testing.aws import network, shared, userdata
 from acceleratorAPI.testing.aws.guest import root
 
 Isolation = Literal["root", "user", "none"]
+_ENDS_WITHIN_S = 20.0
 _MESSAGE_BYTES = 1 << 16
 
 
@@ -177,7 +178,12 @@ class Machine:
                 os.kill(self._first_pid, signal.SIGKILL)
         if link is not None:
             network.close(link)
-        launcher.wait()
+        try:
+            launcher.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            # Its first process dies with it, and all others with that one.
+            launcher.kill()
+            launcher.wait()
 
     def crash(self) -> None:
         """End every process of the instance as a panic of its kernel does: nobody says goodbye."""

@@ -24,6 +24,8 @@ from acceleratorAPI.testing.aws.guest.service import Service
 from acceleratorAPI.testing.aws.guest.timer import Timer
 
 _TICK_S = 0.1
+# How often ports are looked at, and how long after a process began or ended they are at every tick.
+_QUIET_PORTS_S, _BUSY_S = 0.5, 5.0
 _SHUTDOWN_GRACE_S = 3.0
 _BOOT_TARGETS = ("sysinit", "basic", "network-online", "multi-user", "default", "timers", "graphical", "cloud-init")
 # Of /proc/net/tcp: local address and port, remote, state 0A.
@@ -61,6 +63,8 @@ class Init:
         self._script_pid = 0
         self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         self._ports: list[int] = []
+        self._ports_at = 0.0
+        self._busy_until = 0.0
         self._kernel_files: dict[str, int] = {}
 
     # What a service needs of its host.
@@ -101,6 +105,7 @@ class Init:
         Raises:
             FileNotFoundError: there is no such unit file.
         """
+        self._busy_until = time.monotonic() + _BUSY_S
         kind = name.rpartition(".")[2]
         if kind == "service":
             known = self.service(name)
@@ -291,6 +296,7 @@ class Init:
                 return
             if pid == 0:
                 return
+            self._busy_until = time.monotonic() + _BUSY_S
             if pid == self._script_pid:
                 self.note(f"cloud-init: the script ended with {os.waitstatus_to_exitcode(status)}")
                 self._script_pid = 0
@@ -316,7 +322,7 @@ class Init:
         self._waiting = [entry for entry in self._waiting if entry not in ready]
         for _, then in ready:
             then()
-        if self.isolated:
+        if self.isolated and time.monotonic() >= self._ports_at:
             self._tell_ports()
         if self._going and (time.monotonic() >= self._gone_at or not any(s.waits for s in self.services.values())):
             self._leave()
@@ -350,7 +356,9 @@ class Init:
             self.power("poweroff" if asked == b"o" else "reboot", at_once=True)
 
     def _tell_ports(self) -> None:
-        """Tell the host which ports can be reached from outside."""
+        """Tell the host which ports can be reached from outside. The kernel takes a millisecond to say it."""
+        now = time.monotonic()
+        self._ports_at = now + (_TICK_S if now < self._busy_until else _QUIET_PORTS_S)
         found = set()
         for table in ("net/tcp", "net/tcp6"):
             if table in self._kernel_files:
