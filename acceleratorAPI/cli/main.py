@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acceleratorAPI.cli import output
-from acceleratorAPI.cli.commands import accelerator, config, functions, instances, node
+from acceleratorAPI.cli.commands import accelerator, config, functions, instances, metering, node, store
 from acceleratorAPI.errors import AcceleratorError
 
 EPILOG = """
@@ -30,9 +30,11 @@ app.command(epilog=accelerator.PROCESS_EXAMPLES)(accelerator.process)
 app.command(epilog=accelerator.START_EXAMPLES)(accelerator.start)
 app.command(epilog=accelerator.STOP_EXAMPLES)(accelerator.stop)
 app.command(name="instances", epilog=instances.EXAMPLES)(instances.instances)
+app.command(name="metering", epilog=metering.EXAMPLES)(metering.metering)
 app.add_typer(functions.app, name="functions")
 app.add_typer(config.app, name="config")
 app.add_typer(node.app, name="node")
+app.add_typer(store.app, name="store")
 
 
 def _print_version(wanted: bool) -> None:

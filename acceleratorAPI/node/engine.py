@@ -118,6 +118,8 @@ class Engine:
         self._pool = pool
         self._observer = observer
         self._settings = settings
+        # A node with a store configures for nobody whom the store does not know.
+        self._metered = settings.store is not None
         self._live: dict[int, LiveJob] = {}
         self._unwritten: dict[int, JobRow] = {}
         self._generation = 0
@@ -212,7 +214,7 @@ class Engine:
         call, generation = Call(command), self._generation
         try:
             self._pool.submit(call, first=True)
-            app = results.configured(await call.answer)
+            app = results.configured(await call.answer, metered=self._metered)
             if generation != self._generation:
                 raise JobCancelledError(STOPPED)
             row.used = True
@@ -418,7 +420,8 @@ class Engine:
                 row.input_bytes = row.bytes_in
             if not answer["has_output"]:
                 row.output, row.bytes_out = None, 0
-            row.result = results.processed(answer, legacy_profiling=self._settings.legacy_profiling).model_dump_json()
+            legacy = self._settings.legacy_profiling
+            row.result = results.processed(answer, legacy_profiling=legacy, metered=self._metered).model_dump_json()
         except AcceleratorError as error:
             row.bytes_in, row.bytes_out = job.bytes_in, job.bytes_out
             removed = job.upload is not None and job.upload.removed and not job.cancelled
@@ -557,7 +560,7 @@ class Engine:
         await self._scratch.keep_only(())
         self._pool.reset()
         log.info("stopped; %d jobs cancelled", len(jobs))
-        specific = {"Metering": results.NO_METERING, "cancelled": len(jobs)}
+        specific = {"Metering": results.metering(metered=self._metered), "cancelled": len(jobs)}
         return App(status=0, msg="==> SUCCESS <==\n", specific=specific)
 
     async def drain(self) -> None:

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 
@@ -31,6 +31,7 @@ from acceleratorAPI.node.http_protocol import protocol
 from acceleratorAPI.node.lease import LeaseWatch
 from acceleratorAPI.node.limits import usable_connections
 from acceleratorAPI.node.observer import Observer
+from acceleratorAPI.node.outbox import Outbox
 from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.sandbox import Sandbox, check_required
 from acceleratorAPI.node.scratch import Scratch
@@ -43,6 +44,9 @@ from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
 from acceleratorAPI.protocol.records import Lease
+
+if TYPE_CHECKING:
+    from acceleratorAPI.node.metering import Metering
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +105,17 @@ class _Node:
         url = _url("http" if tls is None else "https", settings.host, listener)
         self._pool = Pool(settings.slots, settings.threads, settings.max_output, sandbox)
         database = Database(state.database)
+        # What jobs use is written down with or without a store.
+        Outbox(state.database).close()
+        metering = _metering(settings, state) if settings.store is not None else None
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
         observer = Observer(tracing.from_environment())
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)
         urls = Urls(settings.public_url, url)
         couriers = Couriers(policy, spool)
-        service = Service(settings, database, spool, uploads, couriers, engine, self._lease, urls, self._pool, observer)
+        service = Service(
+            settings, database, spool, uploads, couriers, engine, self._lease, urls, self._pool, observer, metering
+        )
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
         guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
         config = uvicorn.Config(
@@ -128,6 +137,8 @@ class _Node:
         try:
             server.run([listener])
         finally:
+            if metering is not None:
+                metering.close()
             database.close()
             if observer.tracing is not None:
                 observer.tracing.close()
@@ -160,6 +171,14 @@ class _Node:
         for pid in self._pool.pids if self._pool is not None else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _metering(settings: Settings, state: StateFolder) -> Metering:
+    # JOSE and the store's transport, which nodes without a store need not load.
+    from acceleratorAPI.node.metering import Metering
+    from acceleratorAPI.node.store_link import check_url
+
+    return Metering(check_url(settings.store or ""), state.database, state.folder)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class Settings:
         threads: how many cores one job may use.
         queue: how many jobs may wait.
         max_output: how many bytes the output of one job may have, ``None`` for no limit.
+        store: URL of the store that checks access keys and counts what they use; ``None`` for none.
         public_url: how clients reach the node, for the URLs in its answers.
         log_format: of the log on standard error; ``None``: text on a terminal, JSON elsewhere.
         access_log: also log every request.
@@ -95,6 +96,7 @@ class Settings:
     threads: int = 0
     queue: int = 64
     max_output: int | None = None
+    store: str | None = None
     public_url: str | None = None
     log_format: Literal["json", "text"] | None = None
     access_log: bool = False

@@ -127,6 +127,7 @@ class StateFolder:
             "tls-cert.pem",
             "tls-key.pem",
             "tokens.json",
+            "store-keys.json",
             "lock",
         )
         for name in names:

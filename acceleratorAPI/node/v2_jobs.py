@@ -46,7 +46,7 @@ def router(service: Service) -> APIRouter:
         status_code=201,
         summary="Begin a job",
         operation_id="jobs_create",
-        responses=openapi.errors(400, 403, 404, 409, 422, 503, 507),
+        responses=openapi.errors(400, 402, 403, 404, 409, 422, 503, 507),
     )
     async def create(
         request: Request,
