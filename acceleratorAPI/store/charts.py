@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -50,8 +50,7 @@ def bars(rows: Sequence[Row], span: Span, by: By, measure: str, *, dark: bool) -
     chart.x_labels_major = [label for label, _ in values[::every]]
     if rows:
         chart.add(title, [number for _, number in values])
-    picture: Any = chart.render()
-    return bytes(picture)
+    return str(chart.render(is_unicode=True)).encode()
 
 
 def summary(rows: Sequence[Row], measure: str, by: By) -> str:

@@ -44,6 +44,7 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
             "client_id": key.client_id if key else "YOUR_CLIENT_ID",
             "needs": _needs(version),
             "datafile": version.card["datafile"] == "required",
+            "output": version.card["output"] != "none",
             "input": version.card["input"] != "none",
         },
     )

@@ -41,6 +41,7 @@ class SignUp(_Styled, UserCreationForm[User]):
     class Meta:
         model = User
         fields = ("email", "name")
+        widgets = {"email": forms.EmailInput(attrs={"autocomplete": "username"})}  # noqa: RUF012 - as Django has it
 
     def clean_email(self) -> str:
         """One account an address."""
