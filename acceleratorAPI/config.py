@@ -137,6 +137,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("accelize", "client_id", "text", "", "Client id of the access key of the store."),
     Setting("accelize", "secret_id", "secret", "", "Secret of the access key of the store."),
+    Setting("accelize", "url", "text", "", "URL of the store that checks the access key and counts what it uses."),
     Setting("configuration", "parameters", "JSON", "", "Function parameters of every start that configures."),
     Setting("process", "parameters", "JSON", "", "Function parameters of every process."),
 )

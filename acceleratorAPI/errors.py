@@ -15,10 +15,12 @@
     │   └── OffsetError               a piece of an upload does not begin where the upload stands
     ├── InstanceError                 the machine could not be made, found or ended
     │   └── InstanceNotFoundError     no instance of that id or address
+    ├── StoreUnreachableError         nothing answers at the store's address
     ├── NodeError                     the node's answer is not usable
     │   ├── NodeUnreachableError      nothing answers at the node's address
     │   ├── AuthenticationError       token missing or wrong
     │   ├── PermissionDeniedError     the token is right, the request is not allowed
+    │   ├── QuotaError                the access key has used what it may this month
     │   ├── NotFoundError             no such resource on the node
     │   ├── IntegrityError            bytes changed on their way
     │   └── NodeBusyError             queue full or ending: try again later
@@ -140,6 +142,13 @@ class InstanceNotFoundError(InstanceError):
     status = 404
 
 
+class StoreUnreachableError(AcceleratorError):
+    """Nothing, or nothing that makes sense, answers at the store's address."""
+
+    code = "store-unreachable"
+    status = 503
+
+
 class NodeError(AcceleratorError):
     """The node's answer is not usable."""
 
@@ -164,6 +173,13 @@ class PermissionDeniedError(NodeError):
 
     code = "permission"
     status = 403
+
+
+class UsageQuotaError(NodeError):
+    """The access key has used what it may use this month."""
+
+    code = "usage-quota"
+    status = 402
 
 
 class NotFoundError(NodeError):

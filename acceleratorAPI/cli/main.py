@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from acceleratorAPI.cli import output
-from acceleratorAPI.cli.commands import accelerator, aws, cloud, config, functions, instances, node
+from acceleratorAPI.cli.commands import (
+    accelerator,
+    aws,
+    cloud,
+    config,
+    functions,
+    instances,
+    metering,
+    node,
+    store,
+)
 from acceleratorAPI.errors import AcceleratorError
 
 EPILOG = """
@@ -35,11 +45,13 @@ app.command(epilog=instances.REAP_EXAMPLES)(instances.reap)
 app.command(epilog=instances.CONNECT_EXAMPLES)(instances.connect)
 app.command(epilog=instances.LOGS_EXAMPLES)(instances.logs)
 app.command(epilog=aws.IMAGE_EXAMPLES)(aws.image)
+app.command(name="metering", epilog=metering.EXAMPLES)(metering.metering)
 app.add_typer(aws.app, name="aws")
 app.add_typer(functions.app, name="functions")
 app.add_typer(config.app, name="config")
 app.add_typer(node.app, name="node")
 app.add_typer(cloud.app, name="cloud")
+app.add_typer(store.app, name="store")
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,6 +18,7 @@ from acceleratorAPI.client.job import Destination, Job, JobGroup, OnProgress
 from acceleratorAPI.client.results import ProcessResult, StartResult, StopResult
 from acceleratorAPI.client.resume import digest
 from acceleratorAPI.client.session import Session
+from acceleratorAPI.client.store import StoreClient
 from acceleratorAPI.client.transfer import Input, Source
 from acceleratorAPI.config import Configuration
 from acceleratorAPI.errors import DatafileError, FunctionUnknownError, InputError, StateError, nearest
@@ -60,7 +61,7 @@ class Accelerator:
         shared_files: bool | None = None,
         node_opens_urls: bool | None = None,
     ) -> None:
-        """Read the settings; nothing is started or contacted.
+        """Read the settings; nothing is started. Only a store that is configured is contacted, to check the access key.
 
         Args:
             accelerator: the function's name.
@@ -84,6 +85,8 @@ class Accelerator:
 
         Raises:
             ConfigurationError: a setting is wrong.
+            AuthenticationError: the store does not take the access key.
+            StoreUnreachableError: it does not answer.
         """
         if not isinstance(accelerator, str) or not accelerator:
             raise TypeError("accelerator: the name of a function, such as 'cast_gzip'")
@@ -106,6 +109,9 @@ class Accelerator:
             ("accelize", "secret_id"): xlz_secret_id,
         }
         self.settings = Configuration.load(config_file, given)
+        self._store = StoreClient.of(self.settings)
+        if self._store is not None:
+            self._store.token()
         self._shared_files = shared_files is not False
         self._session: Session | None = None
         self._release: Callable[[], object] = lambda: None
@@ -361,15 +367,21 @@ class Accelerator:
             raise DatafileError(
                 f"{self.accelerator} needs a datafile (datafile=, on the command line --config-file): {wanted}"
             )
-        keys = {"client_id": "client_id", "client_secret": "secret_id"}
-        env = {name: self.settings.get("accelize", key) for name, key in keys.items()}
-        env["AGFI"] = self.settings.get("csp", "fpga_image")
-        env = {"accelerator": self.accelerator, **{name: value for name, value in env.items() if value}}
+        env = {"accelerator": self.accelerator, "AGFI": self.settings.get("csp", "fpga_image"), **self._credentials()}
+        env = {name: value for name, value in env.items() if value}
         app = {"specific": dict(values)}
         session.configuration = session.node.configure({"env": env, "app": app}, source, lambda *_: None)
         identity = source.identity if source is not None else None
         session.configured = digest(session, [values, identity]) if source is None or identity is not None else ""
         return False
+
+    def _credentials(self) -> dict[str, str]:
+        """What shows a node whose access key this is: with a store a short-lived token, and the secret stays here."""
+        if self._store is not None:
+            return {"client_id": self._store.client_id, "access_token": self._store.token()}
+        keys = {"client_id": "client_id", "client_secret": "secret_id"}
+        found = {name: self.settings.get("accelize", key) for name, key in keys.items()}
+        return {name: value for name, value in found.items() if value}
 
     def _start_result(self, session: Session, reused: bool, elapsed_s: float) -> StartResult:
         record = session.configuration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from acceleratorAPI.errors import ParameterError
@@ -21,11 +21,13 @@ class Asked:
     accelerator: ``env.accelerator``, ``None`` when absent.
     parameters: ``app.specific`` together with the other keys of ``app``.
     echo: the whole text as it may be stored and answered, secrets masked.
+    env: as it came, access key included.
     """
 
     accelerator: str | None
     parameters: dict[str, Any]
     echo: str
+    env: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def parse(text: str | None) -> Asked:
@@ -56,7 +58,7 @@ def parse(text: str | None) -> Asked:
         echo = json.dumps(masked(values))
     except RecursionError:
         raise ParameterError("parameters: objects and lists are nested too deep") from None
-    return Asked(accelerator or None, parameters, echo)
+    return Asked(accelerator or None, parameters, echo, env)
 
 
 def _object(values: Mapping[str, Any], name: str, shown: str | None = None) -> dict[str, Any]:

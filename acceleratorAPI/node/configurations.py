@@ -25,12 +25,15 @@ _START = "start again (POST /v1.0/configuration/)"
 class Configurations:
     """The configurations of one node."""
 
-    def __init__(self, database: Database, spool: Spool, scratch: Scratch, pool: Pool, observer: Observer) -> None:
+    def __init__(
+        self, database: Database, spool: Spool, scratch: Scratch, pool: Pool, observer: Observer, *, metered: bool
+    ) -> None:
         self._database = database
         self._spool = spool
         self._scratch = scratch
         self._pool = pool
         self._observer = observer
+        self._metered = metered
         # Those that jobs may use, and how a worker makes them.
         self._ready: dict[int, tuple[ConfigurationRow, Configure]] = {}
         self._active: int | None = None
@@ -68,7 +71,7 @@ class Configurations:
         call, generation = Call(command), self._generation
         try:
             self._pool.submit(call, first=True)
-            app = results.configured(await call.answer)
+            app = results.configured(await call.answer, metered=self._metered)
             if generation != self._generation:
                 raise JobCancelledError(STOPPED)
             row.used = True

@@ -61,23 +61,41 @@ ALTER TABLE jobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';
 ALTER TABLE uploads ADD COLUMN client TEXT NOT NULL DEFAULT '';
 CREATE INDEX jobs_client ON jobs (client);
 -- What was used, one row a job that has ended, kept when the job is deleted. By the database itself: the transaction
--- that ends a job is the one that counts it, whatever else is killed.
+-- that ends a job is the one that counts it, whatever else is killed. `sent` is when the store took it (or `refused`).
 CREATE TABLE usage (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL UNIQUE, client TEXT NOT NULL, accelerator TEXT NOT NULL,
+    job INTEGER PRIMARY KEY, client TEXT NOT NULL, application TEXT NOT NULL, accelerator TEXT NOT NULL,
     state TEXT NOT NULL, errorcode TEXT, attempts INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
-    bytes_out INTEGER NOT NULL, kernel_s REAL, created TEXT NOT NULL, ended TEXT NOT NULL
+    bytes_out INTEGER NOT NULL, engine TEXT NOT NULL, engine_us INTEGER NOT NULL, wall_us INTEGER NOT NULL,
+    created TEXT NOT NULL, ended TEXT NOT NULL, sent TEXT, refused TEXT
 ) STRICT;
+CREATE INDEX usage_waiting ON usage (job) WHERE sent IS NULL AND application != '';
+CREATE INDEX usage_ended ON usage (ended);
+-- Of a node that reports to a store: itself, whom a configuration's jobs are counted for, and what that one has left.
+CREATE TABLE identity (node TEXT NOT NULL, key TEXT NOT NULL) STRICT;
+CREATE TABLE subjects (configuration INTEGER PRIMARY KEY, application TEXT NOT NULL) STRICT;
+CREATE TABLE registrations (application TEXT PRIMARY KEY) STRICT;
+CREATE TABLE quotas (application TEXT PRIMARY KEY, until TEXT NOT NULL, jobs INTEGER, bytes INTEGER) STRICT;
 CREATE TRIGGER job_ended AFTER UPDATE OF state ON jobs WHEN NEW.state != 'queued' BEGIN
-    INSERT OR IGNORE INTO usage
-        (job, client, accelerator, state, errorcode, attempts, bytes_in, bytes_out, kernel_s, created, ended)
-    VALUES (NEW.id, NEW.client, NEW.accelerator, NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
-        json_extract(NEW.result, '$.profiling."kernel-time"'), NEW.created, COALESCE(NEW.processed_date, NEW.created));
+    INSERT OR IGNORE INTO usage (job, client, application, accelerator, state, errorcode, attempts, bytes_in, bytes_out,
+        engine, engine_us, wall_us, created, ended)
+    VALUES (NEW.id, NEW.client,
+        COALESCE((SELECT application FROM subjects WHERE configuration = NEW.configuration), ''), NEW.accelerator,
+        NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
+        COALESCE(json_extract(NEW.result, '$.profiling.backend'), ''),
+        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."kernel-time"'), 0) * 1e6) AS INTEGER),
+        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."wall-clock-time"'), 0) * 1e6) AS INTEGER),
+        NEW.created, COALESCE(NEW.processed_date, NEW.created));
 END;
 CREATE TRIGGER job_added_ended AFTER INSERT ON jobs WHEN NEW.state != 'queued' BEGIN
-    INSERT OR IGNORE INTO usage
-        (job, client, accelerator, state, errorcode, attempts, bytes_in, bytes_out, kernel_s, created, ended)
-    VALUES (NEW.id, NEW.client, NEW.accelerator, NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
-        json_extract(NEW.result, '$.profiling."kernel-time"'), NEW.created, COALESCE(NEW.processed_date, NEW.created));
+    INSERT OR IGNORE INTO usage (job, client, application, accelerator, state, errorcode, attempts, bytes_in, bytes_out,
+        engine, engine_us, wall_us, created, ended)
+    VALUES (NEW.id, NEW.client,
+        COALESCE((SELECT application FROM subjects WHERE configuration = NEW.configuration), ''), NEW.accelerator,
+        NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
+        COALESCE(json_extract(NEW.result, '$.profiling.backend'), ''),
+        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."kernel-time"'), 0) * 1e6) AS INTEGER),
+        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."wall-clock-time"'), 0) * 1e6) AS INTEGER),
+        NEW.created, COALESCE(NEW.processed_date, NEW.created));
 END;
 """,
     """

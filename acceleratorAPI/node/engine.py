@@ -58,8 +58,10 @@ class Engine:
         self._uploads = uploads
         self._pool = pool
         self._settings = settings
-        self._runs = Runs(database, spool, uploads, pool, observer, legacy_profiling=settings.legacy_profiling)
-        self.configurations = Configurations(database, spool, scratch, pool, observer)
+        # A node with a store configures for nobody whom the store does not know.
+        self._metered, legacy = settings.store is not None, settings.legacy_profiling
+        self._runs = Runs(database, spool, uploads, pool, observer, legacy_profiling=legacy, metered=self._metered)
+        self.configurations = Configurations(database, spool, scratch, pool, observer, metered=self._metered)
         self.admission = Admission(database, uploads, pool, self._runs.live, settings)
 
     @property
@@ -214,7 +216,7 @@ class Engine:
         await self._runs.cancel(jobs, STOPPED)
         await self.configurations.clean_up()
         log.info("stopped; %d jobs cancelled", len(jobs))
-        specific = {"Metering": results.NO_METERING, "cancelled": len(jobs)}
+        specific = {"Metering": results.metering(metered=self._metered), "cancelled": len(jobs)}
         return App(status=0, msg="==> SUCCESS <==\n", specific=specific)
 
     async def drain(self) -> None:

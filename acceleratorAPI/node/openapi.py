@@ -17,6 +17,7 @@ _REFERENCE = "#/components/schemas/"
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}Problem"}}}
 _WHEN = {
     400: "The request is malformed, or the function does not accept it.",
+    402: "The access key has used what it may this month (a node with --store).",
     403: "The token does not allow this; or the path (--files-under) or the URL (--urls) is not one the node may use.",
     404: "No such record, page or function.",
     408: "The request stopped arriving.",

@@ -7,10 +7,16 @@ from typing import Any
 from acceleratorAPI.protocol.records import App
 
 SUCCESS = "RESULT: ==> SUCCESS <==\n"
-NO_METERING = "NOT ACTIVATED: no store is configured"
+_METERED = "SUCCESSFULLY ACTIVATED"
+_NOT_METERED = "NOT ACTIVATED: no store is configured"
 
 
-def configured(answer: dict[str, Any]) -> App:
+def metering(*, metered: bool) -> str:
+    """Whether what was done is counted by a store, in the words v1.0 clients know."""
+    return _METERED if metered else _NOT_METERED
+
+
+def configured(answer: dict[str, Any], *, metered: bool) -> App:
     """A configuration that worked."""
     specific = dict(answer["specific"])
     warning = specific.get("warning")
@@ -18,11 +24,11 @@ def configured(answer: dict[str, Any]) -> App:
     return App(
         status=0,
         msg=f"WARN: {warning}\n{SUCCESS}" if warning else SUCCESS,
-        specific={"Metering": NO_METERING, "details": details, **specific},
+        specific={"Metering": metering(metered=metered), "details": details, **specific},
     )
 
 
-def processed(answer: dict[str, Any], *, legacy_profiling: bool) -> App:
+def processed(answer: dict[str, Any], *, legacy_profiling: bool, metered: bool) -> App:
     """A job that succeeded. Figures are the kernel's: bandwidth x time = bytes."""
     kernel_s, bytes_in, bytes_out = answer["kernel_s"], answer["bytes_in"], answer["bytes_out"]
     moved = bytes_in + bytes_out
@@ -38,7 +44,7 @@ def processed(answer: dict[str, Any], *, legacy_profiling: bool) -> App:
     if legacy_profiling:
         profiling["fpga-elapsed-time"] = kernel_s
         profiling["hw_statistics"] = "no FPGA: CPU kernel"
-    specific = {**answer["specific"], "Metering": NO_METERING}
+    specific = {**answer["specific"], "Metering": metering(metered=metered)}
     return App(status=0, msg=SUCCESS, specific=specific, profiling=profiling)
 
 

@@ -48,6 +48,7 @@ class Runs:
         observer: Observer,
         *,
         legacy_profiling: bool,
+        metered: bool,
     ) -> None:
         self._database = database
         self._spool = spool
@@ -55,6 +56,7 @@ class Runs:
         self._pool = pool
         self._observer = observer
         self._legacy_profiling = legacy_profiling
+        self._metered = metered
         self._tasks: set[asyncio.Task[None]] = set()
         self.live: dict[int, LiveJob] = {}
         self.unwritten: dict[int, tuple[JobRow, str | None]] = {}
@@ -222,7 +224,8 @@ class Runs:
                 await self._take(job, data)
             elif row.output is not None:
                 await self._spool.flush_names()
-            row.result = results.processed(answer, legacy_profiling=self._legacy_profiling).model_dump_json()
+            app = results.processed(answer, legacy_profiling=self._legacy_profiling, metered=self._metered)
+            row.result = app.model_dump_json()
             row.state, row.processed_date = "succeeded", now()
             return answer
         except AcceleratorError as error:

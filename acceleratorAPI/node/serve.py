@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -46,6 +46,9 @@ from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
 from acceleratorAPI.node.wire import Wire
 from acceleratorAPI.protocol.records import Lease
+
+if TYPE_CHECKING:
+    from acceleratorAPI.node.metering import Metering
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +104,7 @@ class _Node:
             raise
         url = _url("http" if tls is None else "https", settings.host, listener)
         self._pool = Pool(settings.slots, settings.threads, settings.max_output, sandbox)
+        metering = _metering(settings, state) if settings.store is not None else None
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
         observer = Observer(tracing.from_environment())
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)
@@ -118,6 +122,7 @@ class _Node:
             urls,
             self._pool,
             observer,
+            metering,
         )
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
         guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
@@ -128,6 +133,8 @@ class _Node:
         try:
             server.run([listener])
         finally:
+            if metering is not None:
+                metering.close()
             database.close()
             if observer.tracing is not None:
                 observer.tracing.close()
@@ -160,6 +167,14 @@ class _Node:
         for pid in self._pool.pids if self._pool is not None else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _metering(settings: Settings, state: StateFolder) -> Metering:
+    # JOSE and the store's transport, which nodes without a store need not load.
+    from acceleratorAPI.node.metering import Metering
+    from acceleratorAPI.node.store_link import check_url
+
+    return Metering(check_url(settings.store or ""), state.database, state.folder)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from acceleratorAPI.errors import ParameterError
 from acceleratorAPI.functions import registry
@@ -19,6 +20,9 @@ from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.protocol.cards import CatalogueEntry
+
+if TYPE_CHECKING:
+    from acceleratorAPI.node.metering import Metering
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Service:
     urls: Urls
     pool: Pool
     observer: Observer
+    metering: Metering | None = None
 
     @cached_property
     def catalogue(self) -> list[CatalogueEntry]:

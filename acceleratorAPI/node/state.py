@@ -125,6 +125,7 @@ class StateFolder:
             "tls-cert.pem",
             "tls-key.pem",
             "tokens.json",
+            "store-keys.json",
             "lock",
         )
         for name in names:

@@ -73,10 +73,13 @@ async def submit(service: Service, wanted: Wanted) -> LiveJob:
         InputError: something in the request does not fit the function.
         StateError: the configuration cannot be used.
         NodeBusyError: the node takes no more.
+        UsageQuotaError: the access key has used what it may.
     """
     engine = service.engine
     number = configuration_id(wanted.configuration) if wanted.configuration else None
     configuration = await engine.configurations.usable(number)
+    if service.metering is not None:
+        await service.metering.check(configuration.id, len(engine.live))
     kind = registry.load(configuration.accelerator)
     card = kind.card
     if wanted.accelerator not in (None, configuration.accelerator):

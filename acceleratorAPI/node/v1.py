@@ -66,7 +66,7 @@ def _configuration_routes(routes: APIRouter, service: Service) -> None:
         summary="Configure a function",
         operation_id="configuration_create",
         response_model=ConfigurationRecord,
-        responses=openapi.errors(400, 404, 408, 413, 415, 503, 507),
+        responses=openapi.errors(400, 402, 404, 408, 413, 415, 503, 507),
         openapi_extra=openapi.CONFIGURATION_BODY,
     )
     async def create(request: Request) -> Any:
@@ -133,6 +133,8 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
     kind = registry.load(name)
     check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
     check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
+    # First of all that costs something: who may not use this node is told so.
+    application = await service.metering.admit(request.env) if service.metering is not None else None
     stored = masked(request.parameters)
     if form.spooled is not None:
         # Every later job depends on it.
@@ -147,6 +149,8 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
         datafile_name=form.filename,
     )
     row = await service.engine.configurations.configure(row, request.parameters)
+    if service.metering is not None and application is not None:
+        await service.metering.charge(row.id, application)
     form.keep()
     if row.inerror:
         app = App.model_validate_json(row.result or "{}")
@@ -165,7 +169,7 @@ def _process_routes(routes: APIRouter, service: Service) -> None:
         summary="Send a job",
         operation_id="process_create",
         response_model=ProcessRecord,
-        responses=openapi.errors(400, 403, 404, 408, 409, 413, 415, 429, 503, 507),
+        responses=openapi.errors(400, 402, 403, 404, 408, 409, 413, 415, 429, 503, 507),
         openapi_extra=openapi.PROCESS_BODY,
     )
     async def create(request: Request) -> Any:

@@ -49,7 +49,9 @@ class _Routes:
         self._engine = service.engine
         self.router = APIRouter(tags=["jobs"])
         every, one = paths.JOBS.rstrip("/"), paths.JOBS + "{id}"
-        self._add("POST", every, self.create, "Begin a job", 400, 403, 404, 409, 422, 429, 503, 507, status_code=201)
+        self._add(
+            "POST", every, self.create, "Begin a job", 400, 402, 403, 404, 409, 422, 429, 503, 507, status_code=201
+        )
         self._add("GET", every, self.list, "List jobs", 400, 404)
         self._add("GET", one, self.read, "One job", 400, 404)
         self._add("POST", f"{one}/cancel", self.cancel, "Cancel a job", 400, 404)

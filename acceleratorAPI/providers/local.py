@@ -193,6 +193,8 @@ class LocalProvider(Provider):
         command += ["--body-idle", str(_BODY_IDLE_S), "--body-rate", "0"]
         if folder.fingerprint():
             command += ["--tls-cert", str(folder.path / CERTIFICATE), "--tls-key", str(folder.path / KEY)]
+        if store := self.configuration.get("accelize", "url"):
+            command += ["--store", store]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if max_output := self.configuration.get("general", "max_output"):

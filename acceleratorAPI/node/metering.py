@@ -1,0 +1,165 @@
+"""Whose usage a node counts, how it gets to the store, and when there is none left to use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from joserfc.jwk import OKPKey
+
+from acceleratorAPI.errors import AcceleratorError, StateError, UsageQuotaError
+from acceleratorAPI.functions import registry
+from acceleratorAPI.node.outbox import Outbox
+from acceleratorAPI.node.store_link import StoreLink
+from acceleratorAPI.protocol.usage import MOST_EVENTS
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 2.0
+_LONGEST_PAUSE_S = 60.0
+_LAST_WORD_S = 5.0
+
+
+class Metering:
+    """A node that reports to a store. Its work with disk and network is in one thread of its own."""
+
+    def __init__(self, url: str, database: Path, folder: Path, facts: dict[str, str] | None = None) -> None:
+        """Begin to report.
+
+        Args:
+            url: of the store.
+            database: the node's.
+            folder: where the store's public keys are kept.
+            facts: name, provider and region of the node, for people.
+        """
+        self._link = StoreLink(url, folder / "store-keys.json")
+        self._outbox = Outbox(database)
+        new = OKPKey.generate_key("Ed25519")
+        self.node, text = self._outbox.identity(json.dumps(new.as_dict(private=True)))
+        self._key = OKPKey.import_key(json.loads(text))
+        self._facts = {"version": version("acceleratorAPI"), **(facts or {})}
+        self._versions = {name: registry.load(name).card.version for name in registry.installed()}
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metering")
+        self._checks = ThreadPoolExecutor(max_workers=4, thread_name_prefix="access-keys")
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._reporter = threading.Thread(target=self._report, name="usage", daemon=True)
+        self._reporter.start()
+
+    async def admit(self, env: dict[str, Any]) -> str:
+        """The application whose key a request shows, with the store told that this node reports for it.
+
+        Raises:
+            AuthenticationError: the key is wrong or missing.
+            StoreUnreachableError: the store is needed, and does not answer.
+            UsageQuotaError: the key has used what it may.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._checks, self._admit, env)
+
+    async def charge(self, configuration: int, application: str) -> None:
+        """Count the jobs of a configuration for an application."""
+
+        def work() -> None:
+            with self._lock:
+                self._outbox.charge(configuration, application)
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def check(self, configuration: int, living: int) -> None:
+        """See that a configuration's application may begin one more job.
+
+        Args:
+            configuration: its id.
+            living: jobs of the node that have not ended; taken for this application's, as they may be.
+
+        Raises:
+            UsageQuotaError: the quota is used up.
+            StateError: it was configured when no store counted.
+        """
+
+        def work() -> None:
+            with self._lock:
+                application = self._outbox.application_of(configuration)
+            if application is None:
+                raise StateError(
+                    f"configuration {configuration} was made without an access key: start again"
+                    " (POST /v1.0/configuration/)"
+                )
+            self._check_quota(application, living)
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        """Send what is left, if the store takes it soon, and end."""
+        self._ended.set()
+        self._reporter.join(_LAST_WORD_S)
+        self._checks.shutdown(cancel_futures=True)
+        self._thread.shutdown()
+        if not self._reporter.is_alive():
+            self._outbox.close()
+
+    def _admit(self, env: dict[str, Any]) -> str:
+        shown = self._link.shown(env)
+        with self._lock:
+            known = self._outbox.registered(shown.application)
+        if not known:
+            quota = self._link.register(shown.token, self.node, self._key, self._facts)
+            with self._lock:
+                self._outbox.note_registration(shown.application)
+                self._outbox.keep_quota(shown.application, quota)
+        self._check_quota(shown.application, 0)
+        return shown.application
+
+    def _check_quota(self, application: str, living: int) -> None:
+        with self._lock:
+            quota = self._outbox.quota(application)
+            if quota is None or (quota.jobs is None and quota.bytes is None):
+                return
+            waiting = self._outbox.waiting(application)
+        until = f"{quota.until:%Y-%m-%d}"
+        for left, used, unit in ((quota.jobs, waiting.jobs + living, "jobs"), (quota.bytes, waiting.bytes, "bytes")):
+            if left is not None and left - used <= 0:
+                raise UsageQuotaError(
+                    f"the quota of access key {application} is used up: no {unit} are left until {until};"
+                    " raise it on the store's keys page"
+                )
+
+    def _report(self) -> None:
+        pause_s = _LOOK_EVERY_S
+        while True:
+            ending = self._ended.wait(pause_s)
+            try:
+                while self._send_some():
+                    pass
+                pause_s = _LOOK_EVERY_S
+            except AcceleratorError as error:
+                log.warning("usage waits for the store: %s", error)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            except Exception:
+                log.exception("usage could not be reported")
+                pause_s = _LONGEST_PAUSE_S
+            if ending:
+                return
+
+    def _send_some(self) -> bool:
+        """Report a batch; whether there may be more."""
+        with self._lock:
+            events = self._outbox.events(self.node, self._versions, MOST_EVENTS)
+        if not events:
+            return False
+        answer = self._link.report(self.node, self._key, events)
+        refused = {refusal.id: refusal.reason for refusal in answer.rejected}
+        for identifier, reason in refused.items():
+            log.error("the store refuses usage %s: %s", identifier, reason)
+        done = {*answer.accepted, *answer.duplicate}
+        with self._lock:
+            self._outbox.settle(self.node, events, done, refused)
+            for application, quota in answer.quotas.items():
+                self._outbox.keep_quota(application, quota)
+        return len(events) == MOST_EVENTS and bool(done or refused)

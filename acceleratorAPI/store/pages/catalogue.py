@@ -1,0 +1,77 @@
+"""The catalogue and the page of a function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from markdown_it import MarkdownIt
+
+from acceleratorAPI.store import shop
+from acceleratorAPI.store.models import FunctionVersion
+from acceleratorAPI.store.pages.context import membership_of
+
+# No HTML inside: what publishers write cannot become markup of ours. Links are checked by the library.
+_MARKDOWN = MarkdownIt("js-default", {"html": False, "linkify": False})
+
+
+def catalogue(request: HttpRequest) -> HttpResponse:
+    """All published functions, or those that fit the search."""
+    words = request.GET.get("q", "")[:200].replace("\0", "")
+    return render(request, "store/catalogue.html", {"versions": shop.listed(words), "q": words})
+
+
+def function(request: HttpRequest, name: str) -> HttpResponse:
+    """A function: its docs, parameters, price, needs, and how to run it."""
+    version = next((row for row in shop.listed("") if row.function.name == name), None)
+    if version is None:
+        raise Http404(f"no function {name} is published")
+    membership = membership_of(request)
+    key = None
+    if membership is not None:
+        living = membership.organisation.applications.filter(revoked=None, scopes__contains="process")
+        key = living.order_by("-created").first()
+    return render(
+        request,
+        "store/function.html",
+        {
+            "version": version,
+            "docs": _MARKDOWN.render(version.docs or version.card["description"]),
+            "start_parameters": _parameters(version.card["configure_schema"]),
+            "process_parameters": _parameters(version.card["process_schema"]),
+            "key": key,
+            "client_id": key.client_id if key else "YOUR_CLIENT_ID",
+            "needs": _needs(version),
+            "datafile": version.card["datafile"] == "required",
+            "output": version.card["output"] != "none",
+            "input": version.card["input"] != "none",
+        },
+    )
+
+
+def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for name, values in schema.get("properties", {}).items():
+        kind = values.get("type") or " or ".join(
+            str(each.get("type", "value")) for each in values.get("anyOf", ()) if isinstance(each, dict)
+        )
+        choices = values.get("enum")
+        rows.append(
+            {
+                "name": name,
+                "kind": ", ".join(map(str, choices)) if choices else kind or "value",
+                "default": values.get("default", ""),
+                "required": name in schema.get("required", ()),
+                "description": values.get("description", ""),
+            }
+        )
+    return rows
+
+
+def _needs(version: FunctionVersion) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (provider, region, needs)
+        for provider, regions in sorted(version.requirements.items())
+        for region, needs in sorted(regions.items())
+    ]

@@ -1,0 +1,141 @@
+"""From an access key to the chart: client, LOCAL node and store as they are, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from stores import StoreProcess
+
+from acceleratorAPI import Accelerator
+from acceleratorAPI.acceleratorAPI import AcceleratorClass
+from acceleratorAPI.client.store import StoreClient
+from acceleratorAPI.errors import AuthenticationError, ConfigurationError, StoreUnreachableError, UsageQuotaError
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    process = StoreProcess(tmp_path_factory.mktemp("store"))
+    process.up()
+    yield process
+    process.down()
+
+
+@pytest.fixture(scope="module")
+def ada(store: StoreProcess) -> tuple[str, str]:
+    return store.tenant("ada")
+
+
+@pytest.fixture
+def conf(tmp_path: Path, store: StoreProcess) -> Callable[[tuple[str, str]], Path]:
+    def write(key: tuple[str, str]) -> Path:
+        path = tmp_path / "accelerator.conf"
+        path.write_text(f"[accelize]\nurl = {store.url}\nclient_id = {key[0]}\nsecret_id = {key[1]}\n")
+        return path
+
+    return write
+
+
+def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def test_jobs_of_a_local_node_are_counted(store: StoreProcess, ada: tuple[str, str], conf: Any) -> None:
+    with Accelerator("cast_gzip", config_file=conf(ada)) as accelerator:
+        started = accelerator.start()
+        assert started.specific["Metering"] == "SUCCESSFULLY ACTIVATED"
+        for _ in range(3):
+            result = accelerator.process(b"x" * 1000)
+            assert result.specific["Metering"] == "SUCCESSFULLY ACTIVATED"
+        assert until(lambda: store.usage(*ada)["total"]["jobs"] == 3)
+    total = store.usage(*ada, "?by=function")["rows"][0]
+    assert (total["key"], total["bytes_in"]) == ("cast_gzip", 3000)
+    assert total["engine_us"] > 0
+
+
+def test_a_wrong_secret_is_one_clear_line_at_construction(store: StoreProcess, ada: tuple[str, str], conf: Any) -> None:
+    with pytest.raises(
+        AuthenticationError, match=r"Could not authenticate with the store .*client_id and secret_id"
+    ) as found:
+        Accelerator("cast_gzip", config_file=conf((ada[0], "acs_wrong")))
+    assert "\n" not in str(found.value)
+    assert "acs_wrong" not in str(found.value)
+    good, answer = AcceleratorClass("cast_gzip", config_file=conf((ada[0], "acs_wrong"))).start()
+    assert not good
+    assert answer["app"]["msg"].startswith("Could not authenticate")
+
+
+def test_a_key_must_be_given_for_a_store(store: StoreProcess, tmp_path: Path) -> None:
+    path = tmp_path / "accelerator.conf"
+    path.write_text(f"[accelize]\nurl = {store.url}\nclient_id = a\n")
+    with pytest.raises(ConfigurationError, match="secret_id is not set"):
+        Accelerator("cast_gzip", config_file=path)
+
+
+def test_a_store_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnreachableError, match="does not answer"):
+        StoreClient("http://127.0.0.1:9", "a", "b").token()
+    with pytest.raises(ConfigurationError, match="https"):
+        StoreClient("http://store.example.org", "a", "b")
+
+
+def test_a_token_is_asked_for_once(store: StoreProcess, ada: tuple[str, str]) -> None:
+    client = StoreClient(store.url, *ada)
+    assert client.token() == client.token()
+    assert ada[1] not in repr(client)
+
+
+def test_a_node_takes_no_configuration_without_a_good_key(store: StoreProcess, ada: tuple[str, str], conf: Any) -> None:
+    with Accelerator("cast_gzip", config_file=conf(ada)) as accelerator:
+        accelerator.start()
+        assert accelerator.instance is not None
+        headers = {"Authorization": f"Bearer {accelerator.instance.token}"}
+        base = f"{accelerator.url}/v1.0/configuration/"
+
+        def configure(env: dict[str, Any]) -> Any:
+            fields = {"parameters": json.dumps({"env": {"accelerator": "cast_gzip", **env}})}
+            return urllib3.request("POST", base, fields=fields, headers=headers)
+
+        bad: list[dict[str, Any]] = [{}, {"access_token": "x"}, {"access_token": 7}]
+        bad.append({"client_id": ada[0], "client_secret": "acs_no"})
+        for env in bad:
+            answer = configure(env)
+            assert answer.status == 401, answer.data
+            assert answer.json()["detail"].startswith("Could not authenticate")
+        # As clients of old show themselves.
+        assert configure({"client_id": ada[0], "client_secret": ada[1]}).status == 200
+
+
+def test_the_quota_ends_new_jobs_alone(store: StoreProcess, conf: Any) -> None:
+    key = store.tenant("small", quota_jobs=2)
+    with Accelerator("cast_gzip", config_file=conf(key)) as accelerator:
+        accelerator.start()
+        for _ in range(2):
+            accelerator.process(b"x")
+        with pytest.raises(UsageQuotaError, match="no jobs are left until"):
+            accelerator.process(b"x")
+        assert until(lambda: store.usage(*key)["total"]["jobs"] == 2)
+        with pytest.raises(UsageQuotaError):
+            accelerator.process(b"x")
+
+
+def test_usage_waits_for_a_store_that_is_down(store: StoreProcess, ada: tuple[str, str], conf: Any) -> None:
+    before = store.usage(*ada)["total"]["jobs"]
+    with Accelerator("cast_gzip", config_file=conf(ada)) as accelerator:
+        accelerator.start()
+        store.down()
+        try:
+            for _ in range(5):
+                accelerator.process(b"x")
+        finally:
+            store.up()
+        assert until(lambda: store.usage(*ada)["total"]["jobs"] == before + 5, 90)
+    assert ada[1] not in store.log
