@@ -54,7 +54,7 @@ class StoreProcess:
         command = [sys.executable, "-m", "acceleratorAPI", "store", "up", "--port", str(self.port)]
         with open(self.folder / "store.log", "ab") as log:
             self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log
             try:
