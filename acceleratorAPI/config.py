@@ -94,6 +94,42 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("csp", "ssh_key", "text", "", "Name of the SSH key to create or reuse."),
     Setting("csp", "security_group", "text", "", "Name of the security group to create or reuse."),
     Setting("csp", "role", "text", "", "Role the instance takes."),
+    Setting("csp", "image", "text", "", "Image of the instance: id, name or SSM parameter."),
+    Setting(
+        "csp", "node_package", "text", "", "Where an instance gets this package: requirement, URL, s3:// or a wheel."
+    ),
+    Setting("csp", "node_bucket", "text", "", "Bucket a wheel of this machine is copied to for the instance."),
+    Setting("csp", "node_port", "count", "443", "Port of the node on the instance."),
+    Setting("csp", "regions", "text", "", "Further regions to try, in this order, when one has no machine to give."),
+    Setting("csp", "subnet", "text", "", "Id of the subnet; those of the default VPC when empty."),
+    Setting(
+        "csp", "private_address", "flag", "no", "Reach the instance by its private address; it gets no public one."
+    ),
+    Setting(
+        "csp",
+        "allow_from",
+        "text",
+        "",
+        "Networks that may reach the node; the public address of this machine when empty.",
+    ),
+    Setting("csp", "proxy", "text", "", "Proxy of the calls to the cloud: URL."),
+    Setting("csp", "ssh_public_key", "path", "", "Public key file for ssh_key; the user's own when empty."),
+    Setting("csp", "spot", "flag", "no", "Ask for spot capacity: cheaper, and may be taken back at any time."),
+    Setting("csp", "volume_gb", "count", "64", "Size of the instance's encrypted disk."),
+    Setting("csp", "tags", "text", "", "Tags of yours on all that is made: NAME=VALUE, ..."),
+    Setting("csp", "init_script", "path", "", "Script that the instance runs as root before its node starts."),
+    Setting("csp", "fpga_image", "text", "", "Global id of the FPGA image (agfi-...) the node is told."),
+    Setting(
+        "csp", "lease_minutes", "count", "5", "How long an instance outlives a client that is gone without a word."
+    ),
+    Setting("csp", "keep_hours", "count", "8", "How long a kept instance lives without being used."),
+    Setting(
+        "csp",
+        "max_hours",
+        "count",
+        "",
+        "Longest life of an instance since its boot, whatever else; no limit when empty.",
+    ),
     Setting("csp", "instance_id", "text", "", "Id of an instance to reuse."),
     Setting("csp", "instance_ip", "text", "", "Address of an instance to reuse: host, host:port or URL."),
     Setting(

@@ -197,7 +197,7 @@ def test_stop_before_start_does_nothing() -> None:
 
 STARTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "unknown function": ({"accelerator": "cast_gzpi"}, {}, "cast_gzip"),
-    "unknown provider": ({"accelerator": "cast_gzip", "provider": "AWS"}, {}, "LOCAL"),
+    "unknown provider": ({"accelerator": "cast_gzip", "provider": "OVH"}, {}, "LOCAL"),
     "missing file": ({"accelerator": "cast_gzip", "config_file": "none.conf"}, {}, "none.conf"),
     "unknown instance": ({"accelerator": "cast_gzip", "instance_id": "local-0"}, {}, "local-0"),
     "nothing there": ({"accelerator": "cast_gzip", "instance_ip": "127.0.0.1:1"}, {}, "127.0.0.1:1"),

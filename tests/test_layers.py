@@ -52,7 +52,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
         "platformdirs",
         "swagger_ui_bundle",
     },
-    "providers": {"cryptography", "pydantic", "psutil", "platformdirs"},
+    "providers": {"boto3", "botocore", "cryptography", "pydantic", "psutil", "platformdirs"},
     "client": {"crc32c", "opentelemetry", "pydantic", "urllib3"},
     "testing": {"moto", "psutil", "pytest", "pydantic", "werkzeug"},
     "acceleratorAPI": set(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from acceleratorAPI.cli import output
-from acceleratorAPI.cli.commands import accelerator, cloud, config, functions, instances, node
+from acceleratorAPI.cli.commands import accelerator, aws, cloud, config, functions, instances, node
 from acceleratorAPI.errors import AcceleratorError
 
 EPILOG = """
@@ -30,6 +31,11 @@ app.command(epilog=accelerator.PROCESS_EXAMPLES)(accelerator.process)
 app.command(epilog=accelerator.START_EXAMPLES)(accelerator.start)
 app.command(epilog=accelerator.STOP_EXAMPLES)(accelerator.stop)
 app.command(name="instances", epilog=instances.EXAMPLES)(instances.instances)
+app.command(epilog=instances.REAP_EXAMPLES)(instances.reap)
+app.command(epilog=instances.CONNECT_EXAMPLES)(instances.connect)
+app.command(epilog=instances.LOGS_EXAMPLES)(instances.logs)
+app.command(epilog=aws.IMAGE_EXAMPLES)(aws.image)
+app.add_typer(aws.app, name="aws")
 app.add_typer(functions.app, name="functions")
 app.add_typer(config.app, name="config")
 app.add_typer(node.app, name="node")
@@ -53,10 +59,20 @@ def main(
     """Run accelerated functions on big files: on this machine, or on an instance of yours."""
 
 
+class _Steps(logging.Handler):
+    """What a provider says while it makes a machine."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        output.say(record.getMessage())
+
+
 def run() -> None:
     """Run the command line and leave with its exit code; Typer makes Ctrl-C a silent 130."""
     if sys.stderr is None:  # Python has none when the caller closed it (2>&-).
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the whole run
+    steps = logging.getLogger("acceleratorAPI.progress")
+    steps.setLevel(logging.INFO)
+    steps.addHandler(_Steps())
     try:
         app()
     except AcceleratorError as error:

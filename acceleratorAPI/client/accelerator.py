@@ -363,6 +363,7 @@ class Accelerator:
             )
         keys = {"client_id": "client_id", "client_secret": "secret_id"}
         env = {name: self.settings.get("accelize", key) for name, key in keys.items()}
+        env["AGFI"] = self.settings.get("csp", "fpga_image")
         env = {"accelerator": self.accelerator, **{name: value for name, value in env.items() if value}}
         app = {"specific": dict(values)}
         session.configuration = session.node.configure({"env": env, "app": app}, source, lambda *_: None)

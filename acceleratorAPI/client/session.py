@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from acceleratorAPI.client.instance import Place
+from acceleratorAPI.client.lease import LeaseKeeper
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.results import StopResult
 from acceleratorAPI.client.upload import Upload
@@ -47,6 +48,7 @@ class Session:
         self.card: Mapping[str, Any] = {}
         self.ended = False
         self.pid = os.getpid()
+        self._keeper = self._keep()
 
     @property
     def node(self) -> NodeClient:
@@ -89,6 +91,8 @@ class Session:
         if mode is self._leased:
             return
         provider.mark(instance, mode)
+        if self._keeper is not None:
+            self._keeper.change(instance.keep_s if mode is StopMode.KEEP else instance.lease_s)
         if instance.shares_files:
             owner = None if mode is StopMode.KEEP else self.pid
             self.node.lease(Lease(owner_pid=owner, at_end="terminate" if mode is StopMode.TERM else "stop"))
@@ -107,6 +111,18 @@ class Session:
                 app = self.node.stop()
         self._end()
         return StopResult(self.stop_mode, self.instance_id, app.specific, self._farewell())
+
+    def _keep(self) -> LeaseKeeper | None:
+        """Renew the instance's lease from now on, if its life hangs on one."""
+        provider, instance = self.place.provider, self.place.instance
+        if provider is None or instance is None or not instance.lease_s:
+            return None
+        found = self.place.origin == "found" and instance.stop_mode is StopMode.KEEP
+        return LeaseKeeper(
+            self.node,
+            instance.keep_s if found else instance.lease_s,
+            lambda seconds: provider.renewed(instance, seconds),
+        )
 
     def abandon(self) -> None:
         """Undo what ``acquire`` did, after a ``start`` that failed; never raises."""
@@ -151,12 +167,18 @@ class Session:
         except AcceleratorError:
             self.ended = False
             raise
+        if self._keeper is not None:
+            self._keeper.end()
         self.node.close()
 
     def _farewell(self) -> str:
         name = self.instance_id or self.node.url
         if self.stop_mode is StopMode.TERM:
-            return f"{name} is terminated"
-        if self.stop_mode is StopMode.STOP:
-            return f"{name} is stopped; use it again with instance_id={name!r}"
-        return f"{name} is kept at {self.node.url}"
+            told = f"{name} is terminated"
+        elif self.stop_mode is StopMode.STOP:
+            told = f"{name} is stopped; use it again with instance_id={name!r}"
+        else:
+            told = f"{name} is kept at {self.node.url}"
+        provider, instance = self.place.provider, self.place.instance
+        bill = provider.bill(instance) if provider is not None and instance is not None else ""
+        return f"{told} ({bill})" if bill else told

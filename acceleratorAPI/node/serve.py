@@ -29,7 +29,7 @@ from acceleratorAPI.node.engine import Engine
 from acceleratorAPI.node.guard import Guard
 from acceleratorAPI.node.headers import SecurityHeaders
 from acceleratorAPI.node.http_protocol import protocol
-from acceleratorAPI.node.lease import LeaseWatch
+from acceleratorAPI.node.lease import LeaseWatch, MachineLease
 from acceleratorAPI.node.limits import Limits, usable_connections
 from acceleratorAPI.node.observer import Observer
 from acceleratorAPI.node.once import Keys
@@ -72,7 +72,9 @@ class _Node:
         self._state: StateFolder | None = None
         self._pool: Pool | None = None
         try:
-            self._lease = LeaseWatch(Lease(owner_pid=settings.owner, at_end=settings.at_end), self._owner_is_gone)
+            first = Lease(owner_pid=settings.owner, at_end=settings.at_end)
+            machine = MachineLease(settings.lease_file) if settings.lease_file else None
+            self._lease = LeaseWatch(first, self._owner_is_gone, machine)
         except InputError:
             # Killed, perhaps, while this process came up: nobody else is there to clean up after it.
             self._remove_state(settings.at_end)

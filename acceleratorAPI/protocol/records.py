@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -156,10 +156,15 @@ class Lease(BaseModel):
     Attributes:
         owner_pid: a process of this machine; when it is gone, so is the node. ``None``: nobody's.
         at_end: what the node does then: ``terminate`` also removes its files, ``stop`` keeps them.
+        seconds: from now until the machine ends itself, unless the lease is renewed; only where the node was
+            started with ``--lease-file``. An answer says how long is left.
+        extend: never make shorter what is in force.
     """
 
     owner_pid: int | None = None
     at_end: Literal["terminate", "stop"] = "terminate"
+    seconds: float | None = Field(default=None, gt=0, le=366 * 86400)
+    extend: bool = False
 
 
 class Problem(BaseModel):

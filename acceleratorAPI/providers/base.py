@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from acceleratorAPI.config import Configuration
+from acceleratorAPI.errors import InstanceError
 from acceleratorAPI.protocol.stop import StopMode
 
 Status = Literal["starting", "running", "stopped"]
@@ -40,6 +42,10 @@ class Instance:
         shares_files: the node sees the files of this machine under the same paths.
         token: opens the node; never printed.
         fingerprint: SHA-256 of the node's certificate, in hex, when it speaks TLS with one made for it.
+        lease_s: it ends so many seconds after the last renewal; 0 when its life hangs on no lease in seconds.
+        keep_s: the same while its stop mode is KEEP.
+        usd_per_hour: what it costs while it runs; 0 when nobody is charged, or nobody knows.
+        details: more for a person: where, what kind, since when, how long.
     """
 
     id: str
@@ -52,6 +58,10 @@ class Instance:
     shares_files: bool = False
     token: str = field(default="", repr=False)
     fingerprint: str = ""
+    lease_s: float = 0.0
+    keep_s: float = 0.0
+    usd_per_hour: float = 0.0
+    details: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values for a person or program; without the token."""
@@ -63,6 +73,7 @@ class Instance:
             "url": self.url,
             "created": self.created,
             "stop_mode": self.stop_mode.name,
+            **self.details,
         }
 
 
@@ -119,4 +130,28 @@ class Provider(ABC):
 
     def diagnose(self, instance: Instance) -> str:
         """Why the instance's node may not answer, as the end of an error message; empty when nothing is known."""
+        return ""
+
+    def renewed(self, instance: Instance, lives_s: float) -> None:
+        """Told now and then that its lease was renewed for ``lives_s`` seconds. It may be called in any thread."""
+        return
+
+    def bill(self, instance: Instance) -> str:
+        """What its life has cost, for a person; empty when it costs nothing or nobody knows."""
+        return ""
+
+    def reap(self, *, dry_run: bool) -> list[str]:
+        """End and undo what was left behind by processes that are gone; what that was, or would be, a line each."""
+        return []
+
+    def connection(self, instance: Instance) -> str:
+        """The command that opens a shell on it.
+
+        Raises:
+            InstanceError: there is none.
+        """
+        raise InstanceError(f"{instance.id} is no machine to connect to")
+
+    def log(self, instance: Instance) -> str:
+        """What the machine wrote while it booted and set itself up; empty when there is none."""
         return ""

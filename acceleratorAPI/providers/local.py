@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
-import ssl
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +21,7 @@ from acceleratorAPI.providers import processes
 from acceleratorAPI.providers.base import Instance, InstanceSpec, Provider, Status
 from acceleratorAPI.providers.certificates import CERTIFICATE, KEY, make_certificate
 from acceleratorAPI.providers.local_state import Folders, InstanceFolder, Record
+from acceleratorAPI.providers.probe import answers
 from acceleratorAPI.providers.processes import ProcessId
 
 _NODE_MODULE = "acceleratorAPI.node"
@@ -229,34 +228,12 @@ def _wait_until_it_answers(child: subprocess.Popen[bytes], folder: InstanceFolde
         code = child.poll()
         if code is not None:
             raise InstanceError(f"the node of {record.id} ended at its start (exit code {code}): {folder.log_end()}")
-        if (url := folder.node_url(record.node)) and _answers(url, folder.fingerprint()):
+        if (url := folder.node_url(record.node)) and answers(url, folder.fingerprint()):
             return
         if time.monotonic() > deadline:
             raise InstanceError(f"the node of {record.id} does not answer: {folder.log_end()}")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, 0.1)
-
-
-def _answers(url: str, fingerprint: str) -> bool:
-    host, port = _host_port(url)
-    if fingerprint:
-        # Nothing secret is sent; the client that sends some checks the fingerprint again.
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=5, context=_any_tls())
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status < 500
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-def _any_tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 def _end(node: ProcessId) -> None:

@@ -29,7 +29,7 @@ def test_the_table_is_sorted_and_read_only() -> None:
         registry.PROVIDERS["X"] = "y"  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", ["AWS", "ovh", "OpenStack"])
+@pytest.mark.parametrize("name", ["ovh", "OpenStack"])
 def test_a_cloud_that_is_not_there_yet_is_one_clear_line(name: str, configuration: Configuration) -> None:
     with pytest.raises(ProviderUnknownError) as caught:
         registry.get_provider(name, configuration)
@@ -49,5 +49,5 @@ def test_a_package_adds_a_provider(configuration: Configuration, monkeypatch: py
         return [point] if group == registry.GROUP else []
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
-    assert registry.provider_names() == ["LOCAL", "MINE"]
+    assert registry.provider_names() == ["AWS", "LOCAL", "MINE"]
     assert isinstance(registry.get_provider("mine", configuration), Provider)
