@@ -146,7 +146,8 @@ def try_points(cloud: AwsCloud, folder: Path, points: list[Point], mode: str = "
     # it has, so that there is nothing to wait for.
     launch._SHOWN_WITHIN_S = 0.0
     for number in range(len(points)):
-        _provider(cloud, folder / f"{number}").reap(dry_run=False)
+        _provider(cloud, folder / f"{number}")._replay()
+    _provider(cloud, folder / "other machine").reap(dry_run=False)
     report.left += _left(cloud, [folder / f"{number}" for number in range(len(points))])
     return report
 
