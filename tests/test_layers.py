@@ -39,7 +39,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "remote": set(),  # s3fs and gcsfs by importlib, when a URL needs them
     "native": set(),
     "drivers": set(),
-    "functions": {"pydantic", "isal", "zlib_ng", "cryptography", "numpy", "simplejpeg", "PIL"},
+    "functions": {"deflate", "pydantic", "isal", "zlib_ng", "cryptography", "numpy", "simplejpeg", "PIL"},
     "node": {
         "crc32c",
         "opentelemetry",
