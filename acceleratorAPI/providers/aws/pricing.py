@@ -40,7 +40,7 @@ def price_of(cloud: Cloud, region: str, instance_type: str, *, spot: bool) -> Pr
         pass
     table = json.loads(files(__package__).joinpath(_TABLE).read_text(encoding="utf-8"))
     usd = float(table["usd_per_hour"].get(instance_type, 0))
-    return Price(usd, f"on demand in {table['region']} on {table['date']}")
+    return Price(usd, f"on demand in {table['region']}, for orientation: not from AWS, written {table['date']}")
 
 
 def _listed(cloud: Cloud, region: str, instance_type: str) -> float:
