@@ -32,7 +32,10 @@ class Turns(ABC, Generic[WorkT, ResultT]):
 
     @abstractmethod
     def compute(self, work: WorkT) -> ResultT:
-        """The result of ``work``. Called on several threads at once; releases the GIL while it computes."""
+        """The result of ``work``. Called on several threads at once; releases the GIL while it computes.
+
+        It is called in the order in which the works were taken, so that it may wait for what an earlier call does.
+        """
 
     @abstractmethod
     def give(self, work: WorkT, result: ResultT) -> None:
@@ -83,11 +86,13 @@ class Turns(ABC, Generic[WorkT, ResultT]):
                 return False
             next_turn.acquire()
             self._turn = next_turn
+            # In the order of the works: what an earlier one computes may be waited for.
+            self._cores.acquire()
         try:
             try:
-                with self._cores:
-                    result = self.compute(work)
+                result = self.compute(work)
             finally:
+                self._cores.release()
                 turn.acquire()
             if self._error is None:
                 self.give(work, result)

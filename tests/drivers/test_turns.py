@@ -118,3 +118,68 @@ def test_what_is_done_is_given_while_the_next_work_is_waited_for() -> None:
     numbers = Slow(3)
     numbers.run(2)
     assert numbers.given == [0, 1, 2]
+
+
+class Chain(Turns[int, int]):
+    """Each work waits for the one before it to be computed, as the pieces of one digest do."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.computed = [threading.Event() for _ in range(count)]
+        self._next = 0
+
+    def take(self) -> int | None:
+        self._next += 1
+        return self._next - 1 if self._next <= len(self.computed) else None
+
+    def compute(self, work: int) -> int:
+        assert work == 0 or self.computed[work - 1].wait(5), f"work {work - 1} waits for a core"
+        time.sleep(0.005)  # others wait for a core meanwhile
+        self.computed[work].set()
+        return work
+
+    def give(self, work: int, result: int) -> None:
+        pass
+
+    def leave(self, work: int) -> None:
+        pass
+
+
+class NewestFirst:
+    """A semaphore that serves who came last: any order is allowed."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+        self._lock = threading.Lock()
+        self._waiting: list[threading.Lock] = []
+
+    def acquire(self) -> None:
+        with self._lock:
+            if self._value:
+                self._value -= 1
+                return
+            gate = threading.Lock()
+            gate.acquire()
+            self._waiting.append(gate)
+        gate.acquire()
+
+    def release(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.pop().release()
+            else:
+                self._value += 1
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_a_work_may_wait_for_the_one_before_it(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acceleratorAPI.drivers.turns.threading.Semaphore", NewestFirst)
+    chain = Chain(30)
+    chain.run(cores)
+    assert all(event.is_set() for event in chain.computed)
