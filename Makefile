@@ -12,8 +12,9 @@ test: $(VENV)/.dev-installed
 	scripts/system-packages
 	scripts/test
 
+# A new pip: older ones try versions for many minutes before they find a set that fits.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
 $(VENV)/.installed: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
