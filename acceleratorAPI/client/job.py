@@ -233,9 +233,9 @@ class Job:
     def _in_one_request(self, wanted: JobRequest, data: bytes) -> tuple[JobRecord, bytes | None]:
         """A small input with the request, and a small output with its answer; else on as any job."""
         record, output = self._session.node.run(wanted, data, self._resumption.key, RUN_WAIT_S)
-        self._group.check()
         if output is None:
             return self._rest(record)
+        self._group.check()
         if self._destination is None:
             return record, output
         with self._written(), self._sink(None) as sink:

@@ -226,4 +226,6 @@ class Keep:
 
 def _beside(output: str | Path, what: str) -> Path:
     path = Path(os.path.realpath(output))
-    return path.with_name(f".{path.name[:_LONGEST_NAME]}.acceleratorapi-{what}")
+    # A name's length is limited in bytes.
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    return path.with_name(f".{name}.acceleratorapi-{what}")

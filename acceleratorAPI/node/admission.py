@@ -103,26 +103,31 @@ class Admission:
                 free_bytes=free_bytes,
             )
 
-    def metered(self, client: str, pour: Pour) -> Pour:
+    def metered(self, client: str, pour: Pour, counted: Callable[[], int] = lambda: 0) -> Pour:
         """``pour`` of a body whose size nobody has told, as long as there is room for it.
 
         It raises ``SpoolQuotaError``, as ``check_room`` does.
+
+        Args:
+            client: whose it is.
+            pour: gives the body.
+            counted: how much of the body counts as the client's already.
         """
 
         async def poured(sink: Callable[[memoryview], None]) -> AsyncIterator[None]:
             arrived = checked = 0
 
-            def counted(piece: memoryview) -> None:
+            def take(piece: memoryview) -> None:
                 nonlocal arrived
                 arrived += len(piece)
                 sink(piece)
 
-            async for _ in pour(counted):
+            async for _ in pour(take):
                 if arrived - checked >= _CHECK_EVERY_BYTES:
-                    # Much of it counts as used already, but not all that comes in this way does.
-                    await self.check_room(client, arrived - checked)
+                    await self.check_room(client, arrived - counted())
                     checked = arrived
                 yield
+            await self.check_room(client, arrived - counted())
 
         return poured
 

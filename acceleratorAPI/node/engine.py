@@ -129,6 +129,7 @@ class Engine:
         if upload is not None and any(job.upload is upload for job in self._runs.live.values()):
             raise StateError(f"another job reads upload {upload.row.id}: send the input again for this one")
         if row.id:
+            self._runs.unwritten.pop(row.id, None)
             await self._database.update(row)
         elif once is not None:
             await self._database.insert_once(row, once.key, once.fingerprint, once.expires)

@@ -162,7 +162,7 @@ RUN_RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": _RECORD,
         "headers": _LOCATION,
     },
-    **errors(400, 403, 404, 408, 409, 413, 422, 429, 460, 503, 507),
+    **errors(400, 402, 403, 404, 408, 409, 413, 422, 429, 460, 503, 507),
 }
 
 

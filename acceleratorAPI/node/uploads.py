@@ -345,12 +345,12 @@ class Uploads:
             for part in parts:
                 await in_thread(self._spool.threads, self._copy, part, writer)
                 self._advance(whole, writer)
+            await self._finish(whole, None)
         except BaseException:
             await self.remove(whole)
             raise
         finally:
             writer.close()
-        await self._finish(whole, None)
         for part in parts:
             await self.remove(part)
         return whole

@@ -149,9 +149,9 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
         datafile_name=form.filename,
     )
     row = await service.engine.configurations.configure(row, request.parameters)
+    form.keep()
     if service.metering is not None and application is not None:
         await service.metering.charge(row.id, application)
-    form.keep()
     if row.inerror:
         app = App.model_validate_json(row.result or "{}")
         return problem(400, row.errorcode or "error", app.msg, app=app)

@@ -152,8 +152,8 @@ class _Routes:
             raise InputError(f"Upload-Concat = {concat[:100]!r}: use partial or final;URL URL ...")
         length, last = _announced(headers, tus)
         client, admission = client_of(request).id, self._service.engine.admission
-        admission.check_upload(client)
         await admission.check_room(client, length or 0)
+        admission.check_upload(client)
         upload = await self._uploads.create(length, metadata, partial=concat == "partial", client=client)
         try:
             await self._append(request, upload, 0, last)
@@ -189,6 +189,10 @@ class _Routes:
             raise InputError("Upload-Offset is missing: say where the piece begins")
         length, last = _announced(headers, tus, creation=False)
         if length is not None:
+            if upload.row.length is None:
+                left = length - upload.row.offset
+                await self._service.engine.admission.check_room(upload.row.client, left)
+                self._service.spool.check_room(left)
             await self._uploads.set_length(upload, length)
         if headers.get("upload-ahead") == "?1":
             checksum = announced_checksum(headers)
@@ -218,8 +222,9 @@ class _Routes:
 
     async def _append(self, request: Request, upload: Upload, offset: int, last: bool | None) -> None:
         body: Pour = functools.partial(pour, request, self._service.spool.threads)
-        if upload.row.length is None:
-            body = self._service.engine.admission.metered(upload.row.client, body)
+        row, begin = upload.row, upload.row.offset
+        if row.length is None:
+            body = self._service.engine.admission.metered(row.client, body, lambda: row.offset - begin)
         await self._uploads.append(upload, offset, body, announced_checksum(request.headers), last=last)
 
     def _created(self, request: Request, upload: Upload, tus: bool) -> Response:

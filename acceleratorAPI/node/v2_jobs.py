@@ -107,7 +107,6 @@ class _Routes:
             once=once,
         )
         with self._engine.admission.place(client):
-            await self._engine.admission.check_room(client, 0)
             return (await submit(service, wanted)).row.id
 
     async def list(self, request: Request, page: PageNumber = 1) -> Page[JobRecord]:

@@ -169,15 +169,24 @@ class _Run:
             spool.remove(wanted.spooled)
 
     async def _begun(self, wanted: Wanted, once: Once | None) -> tuple[JobRow, LiveJob | None]:
-        """The job: a new one, the one that was begun ``once`` before, or that one once more."""
+        """The job: a new one, or the one that was begun ``once`` before, or runs once more as its output was lost."""
         async with self._service.keys.turn(once) as known:
             if known is None:
                 wanted.once = once
             else:
-                row, job = await self._engine.job(known), self._engine.living(known)
+                job = self._engine.living(known)
+                if job is not None and job.cancelled:
+                    # Its client has left, perhaps this one.
+                    await job.ended.wait()
+                    job = None
+                row = await self._engine.job(known)
                 if job is not None or not _lost(row):
                     return row, job
-                wanted.again = row
+                if row.state == "succeeded":
+                    # Counted already: it runs once more for nothing.
+                    wanted.again = row
+                else:
+                    wanted.once = once
             job = await submit(self._service, wanted)
             # The file is the job's from here on.
             wanted.spooled = None

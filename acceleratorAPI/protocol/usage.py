@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
-EVENT_TYPE = "dev.acceleratorapi.usage.v1"
 BATCH_TYPE = "application/cloudevents-batch+json"
 MOST_EVENTS = 500
 _LARGEST = 2**63 - 1

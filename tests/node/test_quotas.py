@@ -68,6 +68,12 @@ def test_bytes_of_one_token(nodes: Any) -> None:
     refused(node.request("POST", "/v2/run", bytes(11_000_000), octets), 507, "spool-quota")
     # One whose length nobody has told, as it grows.
     refused(upload(node, None, bytes(28_000_000)), 507, "spool-quota")
+    refused(node.request("POST", "/v2/run", iter([bytes(1_000_000)] * 11), octets), 507, "spool-quota")
+    # One whose length is told late.
+    late = upload(node, None).headers["Location"]
+    told = {**TUS, "Upload-Offset": "0", "Upload-Length": "20000000"}
+    refused(node.request("PATCH", late, b"x", told), 507, "spool-quota")
+    assert node.request("DELETE", late, headers=TUS).status == 204
     assert upload(node, 20_000_000, **other_token(node)).status == 201
     assert node.request("DELETE", first.headers["Location"], headers=TUS).status == 204
     # Outputs count until their job is deleted.

@@ -170,8 +170,11 @@ def test_a_run_cut_by_the_nodes_end_can_be_sent_again(nodes: Any) -> None:
     record = node.get("/v2/jobs/1").json
     assert (record["progress"]["state"], record["failure"]["code"]) == ("failed", "worker-crashed")
     answer = node.request("POST", path, b"abc", {**headers, "Job-Parameters": '{"seconds": 2}'})
-    assert (answer.status, answer.body, record_of(answer)["id"]) == (200, b"abc", "1")
-    assert node.get("/v2/jobs").json["count"] == 1
+    assert (answer.status, answer.body, record_of(answer)["id"]) == (200, b"abc", "2")
+    node.end()
+    with sqlite3.connect(Path(node.state, "node.db")) as database:
+        counted = database.execute("SELECT job, state FROM usage ORDER BY job").fetchall()
+    assert counted == [(1, "failed"), (2, "succeeded")]
 
 
 def test_commits_are_shared(nodes: Any) -> None:

@@ -94,7 +94,7 @@ def _own(paths: list[Path], by: By, start: date, end: date) -> list[dict[str, An
     )
     for path in paths:
         try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as database:
                 found = database.execute(statement, (str(start), str(end + timedelta(days=1)))).fetchall()
         except sqlite3.Error as error:
             raise InputError(f"{str(path)!r} holds no records of a node: {error}") from None

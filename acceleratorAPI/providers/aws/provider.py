@@ -255,6 +255,8 @@ class AwsProvider(Provider):
             options += ["--max-output", str(get("general", "max_output"))]
         if get("general", "node_opens_urls"):
             options += ["--urls", "https,s3,gs"]
+        if store := get("accelize", "url"):
+            options += ["--store", store]
         return render(
             NodeSetup(
                 accelerator=accelerator,
