@@ -12,16 +12,15 @@ test: $(VENV)/.dev-installed
 	scripts/system-packages
 	scripts/test
 
-# A new pip: older ones try versions for many minutes before they find a set that fits.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/.dev-installed: pyproject.toml $(NATIVE) | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dev-installed: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
 clean:
