@@ -139,10 +139,10 @@ def test_keeping_an_instance_and_reusing_it(path: Path, home: Path) -> None:
     assert instance.id in answers[0][1]["app"]["msg"]
     assert instance.id in answers[3][1]["app"]["msg"] + str(answers[3][1]["app"]["specific"])
 
-    # The one who kept it called stop(), which drops the configuration.
-    succeeded, answer = run(ALREADY_CONFIGURED, path, url)[0]
-    assert not succeeded
-    assert "needs a datafile" in answer["app"]["msg"]
+    # The one who kept it left its configuration there, too.
+    (path / "result.dat").unlink()
+    all_well(run(ALREADY_CONFIGURED.replace("show(myaccel.stop())", "show(myaccel.stop(KEEP))"), path, url))
+    assert (path / "result.dat").read_bytes() == REPLACED
 
     for address in ("127.0.0.1", url, url.removeprefix("http://")):
         (path / "result.dat").unlink()

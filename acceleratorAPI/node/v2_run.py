@@ -56,7 +56,7 @@ class _Asked:
         query, headers = request.query_params, request.headers
         self.configuration = query.get("configuration", "").strip()
         self.name = query.get("name", "")[:255]
-        self.folder = query.get("folder", "false").lower() in ("true", "1")
+        self.folder = _flag("folder", query.get("folder", "false"))
         self.wait_s = _seconds(query.get("wait", "60"))
         self.key = headers.get("idempotency-key")
         parameters = headers.get("job-parameters", "{}")
@@ -252,6 +252,15 @@ def _lost(row: JobRow) -> bool:
     gone = row.state == "succeeded" and row.crc32c is not None and row.output is None
     ended_with_it = row.errorcode in (WorkerCrashedError.code, JobCancelledError.code)
     return row.inline and (gone or ended_with_it)
+
+
+def _flag(name: str, text: str) -> bool:
+    """Raises:
+    InputError: it is neither true nor false.
+    """
+    if text not in ("true", "false"):
+        raise InputError(f"{name} = {text[:40]!r}: use true or false")
+    return text == "true"
 
 
 def _seconds(text: str) -> float:

@@ -377,8 +377,8 @@ def test_unknown_function() -> None:
 
 
 def test_unknown_provider_and_instance() -> None:
-    with pytest.raises(ProviderUnknownError, match="use LOCAL"):
-        Accelerator("cast_gzip", provider="AWS").start()
+    with pytest.raises(ProviderUnknownError, match="known: AWS, LOCAL"):
+        Accelerator("cast_gzip", provider="Elsewhere").start()
     with pytest.raises(InstanceNotFoundError, match="local-00000000"):
         Accelerator("cast_gzip", instance_id="local-00000000").start()
 

@@ -83,7 +83,7 @@ def test_a_lease_never_removes_what_is_not_the_nodes(nodes: Any, one_owner: Any)
     leased = other.request(
         "PUT", "/v2/lease", json.dumps({"owner_pid": one_owner.pid}), {"Content-Type": "application/json"}
     )
-    assert leased.json == {"owner_pid": one_owner.pid, "at_end": "terminate"}
+    assert leased.json == {"owner_pid": one_owner.pid, "at_end": "terminate", "seconds": None, "extend": False}
     one_owner.kill()
     gone(other)
     assert [path.name for path in other.state.iterdir()] == ["mine"]
@@ -92,7 +92,7 @@ def test_a_lease_never_removes_what_is_not_the_nodes(nodes: Any, one_owner: Any)
 def test_a_lease_can_be_given_up(nodes: Any, one_owner: Any) -> None:
     node = nodes("--auth", "none", "--slots", "1", "--owner", str(one_owner.pid))
     answer = node.get("/v2/lease")
-    assert answer.json == {"owner_pid": one_owner.pid, "at_end": "terminate"}
+    assert answer.json == {"owner_pid": one_owner.pid, "at_end": "terminate", "seconds": None, "extend": False}
     put = {"Content-Type": "application/json"}
     assert node.request("PUT", "/v2/lease", '{"owner_pid": null}', put).status == 200
     one_owner.kill()

@@ -33,7 +33,7 @@ def client(cloud: AwsCloud) -> Iterator[Callable[[str], Any]]:
 
     def of(service: str) -> Any:
         if service not in made:
-            made[service] = boto3.client(service, config=Config(retries={"total_max_attempts": 1}))
+            made[service] = boto3.session.Session().client(service, config=Config(retries={"total_max_attempts": 1}))
         return made[service]
 
     yield of
