@@ -20,6 +20,18 @@ from acceleratorAPI.node.disk import disk_error
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow, UploadRow
 
 _BOOLEANS = {"masked", "used", "stopped", "inerror", "complete", "partial", "folder", "inline"}
+_COUNTED = """WHEN NEW.state != 'queued' BEGIN
+    INSERT OR IGNORE INTO usage (job, client, application, accelerator, state, errorcode, attempts, bytes_in, bytes_out,
+        engine, engine_us, wall_us, created, ended)
+    VALUES (NEW.id, NEW.client,
+        COALESCE((SELECT application FROM subjects WHERE configuration = NEW.configuration), ''), NEW.accelerator,
+        NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
+        COALESCE(json_extract(NEW.result, '$.profiling.backend'), ''),
+        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."kernel-time"'), 0) * 1e6) AS INTEGER),
+        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."wall-clock-time"'), 0) * 1e6) AS INTEGER),
+        NEW.created, COALESCE(NEW.processed_date, NEW.created));
+END;
+"""
 # One step a version; a new database takes them all. A step is never changed once it has been released.
 _STEPS = (
     """
@@ -54,7 +66,8 @@ CREATE TABLE answers (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job INTEGER NOT NULL, expires REAL NOT NULL
 ) STRICT;
 """,
-    """
+    (
+        """
 ALTER TABLE jobs ADD COLUMN client TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN input_crc32c INTEGER;
 ALTER TABLE jobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';
@@ -75,29 +88,10 @@ CREATE TABLE identity (node TEXT NOT NULL, key TEXT NOT NULL) STRICT;
 CREATE TABLE subjects (configuration INTEGER PRIMARY KEY, application TEXT NOT NULL) STRICT;
 CREATE TABLE registrations (application TEXT PRIMARY KEY) STRICT;
 CREATE TABLE quotas (application TEXT PRIMARY KEY, until TEXT NOT NULL, jobs INTEGER, bytes INTEGER) STRICT;
-CREATE TRIGGER job_ended AFTER UPDATE OF state ON jobs WHEN NEW.state != 'queued' BEGIN
-    INSERT OR IGNORE INTO usage (job, client, application, accelerator, state, errorcode, attempts, bytes_in, bytes_out,
-        engine, engine_us, wall_us, created, ended)
-    VALUES (NEW.id, NEW.client,
-        COALESCE((SELECT application FROM subjects WHERE configuration = NEW.configuration), ''), NEW.accelerator,
-        NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
-        COALESCE(json_extract(NEW.result, '$.profiling.backend'), ''),
-        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."kernel-time"'), 0) * 1e6) AS INTEGER),
-        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."wall-clock-time"'), 0) * 1e6) AS INTEGER),
-        NEW.created, COALESCE(NEW.processed_date, NEW.created));
-END;
-CREATE TRIGGER job_added_ended AFTER INSERT ON jobs WHEN NEW.state != 'queued' BEGIN
-    INSERT OR IGNORE INTO usage (job, client, application, accelerator, state, errorcode, attempts, bytes_in, bytes_out,
-        engine, engine_us, wall_us, created, ended)
-    VALUES (NEW.id, NEW.client,
-        COALESCE((SELECT application FROM subjects WHERE configuration = NEW.configuration), ''), NEW.accelerator,
-        NEW.state, NEW.errorcode, NEW.attempts, NEW.bytes_in, NEW.bytes_out,
-        COALESCE(json_extract(NEW.result, '$.profiling.backend'), ''),
-        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."kernel-time"'), 0) * 1e6) AS INTEGER),
-        CAST(ROUND(COALESCE(json_extract(NEW.result, '$.profiling."wall-clock-time"'), 0) * 1e6) AS INTEGER),
-        NEW.created, COALESCE(NEW.processed_date, NEW.created));
-END;
-""",
+"""
+        f"CREATE TRIGGER job_ended AFTER UPDATE OF state ON jobs {_COUNTED}"
+        f"CREATE TRIGGER job_added_ended AFTER INSERT ON jobs {_COUNTED}"
+    ),
     """
 ALTER TABLE jobs ADD COLUMN inline INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX jobs_ended ON jobs (processed_date);

@@ -29,21 +29,20 @@ _LAST_WORD_S = 5.0
 class Metering:
     """A node that reports to a store. Its work with disk and network is in one thread of its own."""
 
-    def __init__(self, url: str, database: Path, folder: Path, facts: dict[str, str] | None = None) -> None:
+    def __init__(self, url: str, database: Path, folder: Path) -> None:
         """Begin to report.
 
         Args:
             url: of the store.
             database: the node's.
             folder: where the store's public keys are kept.
-            facts: name, provider and region of the node, for people.
         """
         self._link = StoreLink(url, folder / "store-keys.json")
         self._outbox = Outbox(database)
         new = OKPKey.generate_key("Ed25519")
         self.node, text = self._outbox.identity(json.dumps(new.as_dict(private=True)))
         self._key = OKPKey.import_key(json.loads(text))
-        self._facts = {"version": version("acceleratorAPI"), **(facts or {})}
+        self._facts = {"version": version("acceleratorAPI")}
         self._versions = {name: registry.load(name).card.version for name in registry.installed()}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metering")
         self._checks = ThreadPoolExecutor(max_workers=4, thread_name_prefix="access-keys")
