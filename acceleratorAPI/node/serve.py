@@ -9,9 +9,8 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
@@ -221,10 +220,22 @@ class _Server(uvicorn.Server):
         kind: Any = self.config.http_protocol_class
         return Wire(kind(config=self.config, server_state=self.server_state, app_state={}))
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Between steps of the loop, where uvicorn would act in the middle of one: of a line of the log, say.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _end(self, number: signal.Signals) -> None:
         if self.should_exit:
             self._hooks.at_once()
-        log.info("%s: ending", signal.Signals(sig).name)
+        log.info("%s: ending", number.name)
         self.should_exit = True
         self._engine.admission.draining = True
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -7,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from node.conftest import environment
 
 
 def owner() -> subprocess.Popen[bytes]:
@@ -153,6 +157,31 @@ def test_a_second_signal_ends_it_at_once(nodes: Any) -> None:
             time.sleep(0.02)
         node.process.send_signal(signal.SIGTERM)
         assert node.process.wait(60) == 0
+
+
+def test_a_signal_in_the_middle_of_a_line_of_the_log_ends_the_node(nodes: Any, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*nodes.command, "--port", "0", "--auth", "none", "--state", str(tmp_path / "state"), "--access-log"],
+        env={**environment(), "HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        listening = json.loads(process.stderr.readline())["event"]
+        url = listening.split()[2].rstrip(",")
+        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        with contextlib.suppress(TimeoutError):  # the pipe is full: the node waits for its reader
+            for _ in range(1000):
+                urllib.request.urlopen(f"{url}/health/live", timeout=3).close()
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=60)[1]
+        assert process.returncode == 0
+        assert b"Logging error" not in log
+        assert b"SIGTERM: ending" in log
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_workers_ignore_ctrl_c_and_die_with_a_killed_node(nodes: Any) -> None:
