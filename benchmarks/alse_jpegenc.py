@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.alse_jpegenc import JpegEncoder, JpegParameters, Subsampling
-from benchmarks.common import Options, Peer, Row, compare, race
+from benchmarks.common import Options, Peer, Row, compare, race, rewritten
 
 WIDTH, HEIGHT = 1920, 1080
 QUALITY = 75
@@ -54,9 +54,7 @@ def _stream(stream: Path, work: Path, threads: int) -> Peer:
     parameters = JpegParameters(quality=QUALITY, subsampling=SUBSAMPLING)
 
     def run() -> None:
-        output = work / "ours.mjpeg"
-        output.unlink(missing_ok=True)
-        with open_source(stream) as source, open(output, "wb", buffering=0) as target:
+        with open_source(stream) as source, rewritten(work / "ours.mjpeg") as target:
             function.process(source, target, parameters)
 
     return Peer(f"alse_jpegenc, stream of 1080p BMP, {threads} threads", run, stream.stat().st_size)
@@ -69,9 +67,7 @@ def _single(file: Path, work: Path, threads: int, count: int) -> Peer:
 
     def run() -> None:
         for _ in range(count):
-            output = work / "single.jpg"
-            output.unlink(missing_ok=True)
-            with open_source(file) as source, open(output, "wb", buffering=0) as target:
+            with open_source(file) as source, rewritten(work / "single.jpg") as target:
                 function.process(source, target, parameters)
 
     return Peer("alse_jpegenc, one 1080p BMP a job", run, count * file.stat().st_size)
@@ -79,10 +75,8 @@ def _single(file: Path, work: Path, threads: int, count: int) -> Peer:
 
 def _pillow(files: list[Path], work: Path) -> None:
     for file in files:
-        output = work / f"{file.name}.jpg"
-        output.unlink(missing_ok=True)
-        with Image.open(file) as image:
-            image.save(output, "JPEG", quality=QUALITY, subsampling=SUBSAMPLING)
+        with Image.open(file) as image, rewritten(work / f"{file.name}.jpg") as target:
+            image.save(target, "JPEG", quality=QUALITY, subsampling=SUBSAMPLING)
 
 
 def _sizes(work: Path, order: list[int]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
 from acceleratorAPI.native._kernels import WordReplacer
-from benchmarks.common import Options, Peer, Row, compare, make_text, race
+from benchmarks.common import Options, Peer, Row, compare, make_text, race, rewritten
 
 _BLOCK = 1 << 20
 CORPUS = Path(__file__).parents[1] / "tests" / "data" / "hyperfire-corpus-2500.csv"
@@ -90,10 +90,10 @@ def _ours(
     function.configure(StartParameters(), corpus)
 
     def run() -> None:
-        with open_source(text) as source, open(output, "wb", buffering=0) as target:
+        with open_source(text) as source, rewritten(output) as target:
             function.process(source, target, parameters)
 
-    return Peer(name, run, text.stat().st_size, output=output)
+    return Peer(name, run, text.stat().st_size)
 
 
 def _in_memory(name: str, text: Path, threads: int) -> Peer:
@@ -137,10 +137,10 @@ def _sed(text: Path, work: Path, output: Path) -> Peer:
 
 def _command(name: str, command: list[str], text: Path, output: Path) -> Peer:
     def run() -> None:
-        with output.open("wb") as target:
+        with rewritten(output) as target:
             subprocess.run(command, stdout=target, env={"LC_ALL": "C"}, check=True)
 
-    return Peer(name, run, text.stat().st_size, output=output)
+    return Peer(name, run, text.stat().st_size)
 
 
 def _agree(other: Peer, text: Path, its_output: Path) -> None:

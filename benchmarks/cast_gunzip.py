@@ -13,7 +13,7 @@ from acceleratorAPI.functions.base import NoParameters
 from acceleratorAPI.functions.cast_gunzip import Gunzip
 from benchmarks import inputs
 from benchmarks.cast_gzip import command, igzip, ours
-from benchmarks.common import Options, Peer, Row, compare, race
+from benchmarks.common import Options, Peer, Row, compare, race, rewritten
 
 _HARD_BYTES = 100 * 10**6
 
@@ -48,10 +48,10 @@ def _ours(packed: Path, back: Path, threads: int, size_bytes: int) -> Peer:
     function = Gunzip(threads)
 
     def run() -> None:
-        with open_source(packed) as source, open(back, "wb", buffering=0) as target:
+        with open_source(packed) as source, rewritten(back) as target:
             function.process(source, target, NoParameters())
 
-    return Peer(f"cast_gunzip, {threads} thread{'s' * (threads > 1)}", run, size_bytes, output=back)
+    return Peer(f"cast_gunzip, {threads} thread{'s' * (threads > 1)}", run, size_bytes)
 
 
 def _rows(work: Path, options: Options, content: Path, packed: Path, what: str) -> list[Row]:

@@ -14,7 +14,7 @@ from typing import Any
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
 from benchmarks import inputs
-from benchmarks.common import Options, Peer, Row, compare, race
+from benchmarks.common import Options, Peer, Row, compare, race, rewritten
 
 # What pigz needs minutes for, and what cannot be compressed, is shown on less.
 _SIZE_BYTES = 300 * 10**6
@@ -41,23 +41,21 @@ def ours(source_path: Path, packed: Path, threads: int, **values: Any) -> Peer:
     parameters = GzipParameters(**values)
 
     def run() -> None:
-        with open_source(source_path) as source, open(packed, "wb", buffering=0) as target:
+        with open_source(source_path) as source, rewritten(packed) as target:
             function.process(source, target, parameters)
 
     given = "".join(f", {name} {value}" for name, value in values.items())
-    return Peer(
-        f"cast_gzip{given}, {threads} thread{'s' * (threads > 1)}", run, source_path.stat().st_size, output=packed
-    )
+    return Peer(f"cast_gzip{given}, {threads} thread{'s' * (threads > 1)}", run, source_path.stat().st_size)
 
 
 def command(name: str, line: list[str], output: Path, size_bytes: int) -> Peer:
     """A program that writes to its standard output as a competitor."""
 
     def run() -> None:
-        with output.open("wb") as target:
+        with rewritten(output) as target:
             subprocess.run(line, stdout=target, check=True)
 
-    return Peer(name, run, size_bytes, output=output)
+    return Peer(name, run, size_bytes)
 
 
 def igzip(source_path: Path, output: Path, *flags: str, size_bytes: int) -> Peer:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import mmap
 import os
 import platform
 import statistics
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from acceleratorAPI.drivers.memory import reuse_freed_memory
-
-# As large as any file that a peer makes.
-_OUTPUT_BYTES = 1200 << 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,6 @@ class Peer:
         after: done after each round, not timed.
         server_cpu_s: processor time that the server behind it has used.
         cpu_s_gb: what the timed rounds used of that, for 10⁹ bytes.
-        output: the file it makes, if it makes one: removed before each round.
     """
 
     name: str
@@ -52,7 +49,6 @@ class Peer:
     after: Callable[[], None] = lambda: None
     server_cpu_s: Callable[[], float] | None = None
     cpu_s_gb: list[float] = field(default_factory=list)
-    output: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,6 @@ def race(ours: Peer, others: Sequence[Peer], rounds: int) -> dict[str, list[floa
     rates: dict[str, list[float]] = {peer.name: [] for peer in (ours, *others)}
     for number in range(rounds + 1):
         for peer in (ours, *others):
-            _prepare(peer)
             cpu_s = peer.server_cpu_s() if peer.server_cpu_s else 0.0
             started = time.perf_counter()
             peer.run()
@@ -101,15 +96,17 @@ def race(ours: Peer, others: Sequence[Peer], rounds: int) -> dict[str, list[floa
     return rates
 
 
-def _prepare(peer: Peer) -> None:
-    """Every peer starts without its output file, and with as much free memory that the machine really has.
+@contextlib.contextmanager
+def rewritten(path: Path) -> Iterator[io.FileIO]:
+    """The output of one round, written over that of the round before.
 
-    A virtual machine gives memory that has been free for some seconds back to its host. Whoever runs next would get
-    it back page by page, at a tenth of the speed, while the files of a peer that runs at once fall into warm memory.
+    A virtual machine gives memory that is free back to its host, at moments of its own. Pages of a new file are then
+    made at a tenth of the speed, now for one peer, now for another; those of an old file are there.
     """
-    if peer.output is not None and (peer.output.is_file() or not peer.output.exists()):
-        peer.output.unlink(missing_ok=True)
-    mmap.mmap(-1, _OUTPUT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
+    with open(path, "r+b" if path.exists() else "x+b", buffering=0) as target:
+        yield target
+        if path.is_file():
+            target.truncate(target.tell())
 
 
 def compare(ours: Peer, other: Peer, rates: dict[str, list[float]], size_ratio: float | None = None) -> Row:

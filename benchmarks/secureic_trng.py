@@ -9,7 +9,7 @@ from pathlib import Path
 
 from acceleratorAPI.functions.secureic_trng import RandomBytes, RandomParameters, SourceName
 from acceleratorAPI.native._kernels import has_rdseed
-from benchmarks.common import Options, Peer, Row, compare, race
+from benchmarks.common import Options, Peer, Row, compare, race, rewritten
 
 RDSEED_SHARE = 64
 
@@ -38,10 +38,10 @@ def _ours(work: Path, source: SourceName, size_bytes: int, threads: int) -> Peer
     parameters = RandomParameters(nbBytes=size_bytes, source=source)
 
     def run() -> None:
-        with open(output, "wb", buffering=0) as target:
+        with rewritten(output) as target:
             function.process(None, target, parameters)
 
-    return Peer(f"secureic_trng, {source}, {threads} threads", run, size_bytes, output=output)
+    return Peer(f"secureic_trng, {source}, {threads} threads", run, size_bytes)
 
 
 def _rdseed(work: Path, size_bytes: int, threads: int) -> Peer | None:
@@ -54,9 +54,9 @@ def _head(work: Path, size_bytes: int) -> Peer:
         raise SystemExit("this benchmark needs head")
 
     def run() -> None:
-        with output.open("wb") as target:
+        with rewritten(output) as target:
             subprocess.run([program, "-c", str(size_bytes), "/dev/urandom"], stdout=target, check=True)
         if os.path.getsize(output) != size_bytes:
             raise SystemExit("head wrote another size")
 
-    return Peer("head -c N /dev/urandom", run, size_bytes, output=output)
+    return Peer("head -c N /dev/urandom", run, size_bytes)

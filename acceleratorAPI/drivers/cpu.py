@@ -188,7 +188,7 @@ class PieceKernel(ABC, Generic[PieceT]):
 def run_pieces(kernel: PieceKernel[PieceT], source: Source | None, target: Target, threads: int) -> Measurement:
     """Run ``kernel`` over the pieces of ``source`` on ``threads`` cores, in order.
 
-    At most two pieces a thread are in flight, and no more than ``held_bytes`` and one piece.
+    At most one piece a thread is in flight, and no more than ``held_bytes`` and one piece.
     The first error of source, kernel or target, in the order of the input, ends the run and is raised as it is.
 
     Raises:

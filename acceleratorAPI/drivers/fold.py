@@ -44,4 +44,4 @@ def run_fold(take: Callable[[memoryview], None], source: Source, block_size: int
     Raises:
         BlockingIOError: the source is in non-blocking mode.
     """
-    return run_blocks(_Fold(take, block_size), source, NoTarget(), threads=1)
+    return run_blocks(_Fold(take, block_size), source, NoTarget(), threads=2)

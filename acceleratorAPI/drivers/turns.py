@@ -12,9 +12,6 @@ from typing import Generic, TypeVar
 WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
 
-# While one computes on a core, another reads, writes, or waits for its turn to.
-_THREADS_PER_CORE = 2
-
 
 class Turns(ABC, Generic[WorkT, ResultT]):
     """A stream of work: taken in order, computed side by side, given in order. For one run."""
@@ -34,7 +31,7 @@ class Turns(ABC, Generic[WorkT, ResultT]):
     def compute(self, work: WorkT) -> ResultT:
         """The result of ``work``. Called on several threads at once; releases the GIL while it computes.
 
-        It is called in the order in which the works were taken, so that it may wait for what an earlier call does.
+        It may wait for what the call for an earlier work does: each has a thread.
         """
 
     @abstractmethod
@@ -45,23 +42,22 @@ class Turns(ABC, Generic[WorkT, ResultT]):
     def leave(self, work: WorkT) -> None:
         """Take back what ``work`` holds, whether its result was given or an error came before. In order, too."""
 
-    def run(self, cores: int) -> None:
-        """Work to the end; at most ``cores`` compute at once, and twice as many works are taken and not yet left.
+    def run(self, threads: int) -> None:
+        """Work to the end on that many threads: no more works than that are taken and not yet left.
 
         The error that comes first in the order of the works ends the run and is raised as it is, those of ``take``
         included: what came before is given.
         """
-        self._cores = threading.Semaphore(cores)
-        threads = [threading.Thread(target=self._work, name="kernel") for _ in range(_THREADS_PER_CORE * cores)]
-        for thread in threads:
-            thread.start()
+        workers = [threading.Thread(target=self._work, name="kernel") for _ in range(threads)]
+        for worker in workers:
+            worker.start()
         try:
-            for thread in threads:
-                thread.join()
+            for worker in workers:
+                worker.join()
         finally:  # after an interrupt from the keyboard, too
             self._ended = True
-            for thread in threads:
-                thread.join()
+            for worker in workers:
+                worker.join()
         if self._error is not None:
             raise self._error
 
@@ -86,13 +82,10 @@ class Turns(ABC, Generic[WorkT, ResultT]):
                 return False
             next_turn.acquire()
             self._turn = next_turn
-            # In the order of the works: what an earlier one computes may be waited for.
-            self._cores.acquire()
         try:
             try:
                 result = self.compute(work)
             finally:
-                self._cores.release()
                 turn.acquire()
             if self._error is None:
                 self.give(work, result)

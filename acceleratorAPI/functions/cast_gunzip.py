@@ -15,6 +15,7 @@ from acceleratorAPI.errors import CorruptInputError, FunctionFailedError
 from acceleratorAPI.functions import gzip_format
 from acceleratorAPI.functions.base import Function, NoParameters, Outcome
 from acceleratorAPI.functions.gzip_reader import MemberReader, PackedInput
+from acceleratorAPI.native._kernels import find
 from acceleratorAPI.protocol.cards import Card
 
 # Indexed members are unpacked together, up to this many bytes, packed or unpacked.
@@ -156,14 +157,15 @@ class _IndexedRun:
         """The content of one member by libdeflate, the quickest; ``None`` when anything is unusual or wrong with it."""
         if unpacked_bytes == 0:
             return None
+        member = memoryview(self._data)[begin:end]
         try:
-            content = deflate.gzip_decompress(memoryview(self._data)[begin:end], unpacked_bytes)
+            content = deflate.gzip_decompress(member, unpacked_bytes)
         except deflate.DeflateError:
             return None
         trailer = gzip_format.trailer(deflate.crc32(content), len(content))
         # It has checked a trailer where the deflate data end, and does not tell where that was: not before the place
         # that the header claims, if there is no such trailer before.
-        return content if self._data.find(trailer, begin, end) == end - len(trailer) else None
+        return content if find(member, trailer) == len(member) - len(trailer) else None
 
     def _unpack_carefully(self) -> bytes:
         packed = PackedInput.of(self._data, self._offset)

@@ -11,10 +11,10 @@ from acceleratorAPI.errors import CorruptInputError
 from acceleratorAPI.functions import gzip_format
 from acceleratorAPI.functions.gzip_format import FCOMMENT, FEXTRA, FHCRC, FNAME, RESERVED
 
+# What is read and given to the decoder at a time, and the most it gives. After each output another core goes on, which
+# has to fetch what the decoder remembers: not too often.
 _READ_BYTES = 256 << 10
-# What the decoder is given and gives at a time. After each output another core goes on: not too often.
-_FEED_BYTES = 64 << 10
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 2 << 20
 # A dynamic block's code lengths, the most the decoder holds back from one feed to the next (RFC 1951, 3.2.7).
 _HELD_BYTES = 328
 
@@ -31,7 +31,6 @@ class PackedInput:
         self._source: Source | None = source
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._at = self._filled = 0
-        self._feed_bytes = _FEED_BYTES
 
     @classmethod
     def of(cls, data: bytes, offset: int) -> PackedInput:
@@ -41,7 +40,6 @@ class PackedInput:
         packed._source = None
         packed._buffer = memoryview(data)
         packed._at, packed._filled = 0, len(data)
-        packed._feed_bytes = len(data)
         return packed
 
     def peek(self, size_bytes: int, skip_bytes: int = 0) -> bytes:
@@ -61,7 +59,7 @@ class PackedInput:
         """Some of the next bytes, as soon as there are any, good until the next call; none at the end of the input."""
         if self._at == self._filled:
             self._read(1)
-        taken = self._buffer[self._at : min(self._at + self._feed_bytes, self._filled)]
+        taken = self._buffer[self._at : self._filled]
         self._go(len(taken))
         return taken
 

@@ -7,6 +7,9 @@ class CorpusError(ValueError):
 
     args: tuple[int, bytes, str]
 
+def find(data: Buffer, wanted: bytes) -> int:
+    """As ``bytes.find``. Releases the GIL."""
+
 class FolderError(OSError):
     """A file or folder that cannot be read: ``filename``, in the archive, or on the disk if it is the folder itself."""
 
