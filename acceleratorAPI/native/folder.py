@@ -6,7 +6,7 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from acceleratorAPI.errors import FileAccessError, InputError
+from acceleratorAPI.errors import CorruptInputError, FileAccessError
 from acceleratorAPI.native._kernels import FolderError, FolderPacker, TarEditor, TarError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class TarReader:
         """Fill the start of ``buffer``; the number of bytes, 0 at the end.
 
         Raises:
-            InputError: this is no tar file, or it breaks off.
+            CorruptInputError: this is no tar file, or it breaks off.
         """
         while not self._ready and not self._ended:
             count = self._file.readinto(self._piece)
@@ -145,7 +145,7 @@ class TarReader:
             try:
                 edited = self._editor.edit(self._piece[:count]) if count else self._editor.finish()
             except TarError as error:
-                raise InputError(f"the folder does not come as a tar file: {error}") from None
+                raise CorruptInputError(f"the folder does not come as a tar file: {error}") from None
             self._ready = memoryview(edited)
         view = memoryview(buffer).cast("B")
         count = min(len(view), len(self._ready))

@@ -4,6 +4,7 @@
 #include "accel/cpu.hpp"
 #include "accel/keccak.hpp"
 #include "accel/replace.hpp"
+#include "accel/word_edges.hpp"
 
 namespace nb = nanobind;
 
@@ -13,6 +14,7 @@ void bind_cpu(nb::module_& m) {
   m.def("cpu_of_machine", [] { return accel::cpu_name(accel::cpu_of_machine()); });
   m.def("paths", [] {
     nb::dict paths;
+    paths["finding words"] = accel::edges_path().name;
     paths["replacing words"] = accel::replacing_path();
     paths["SHA-3 of one message"] = accel::keccak_for_one(accel::cpu_level()).name;
     paths["SHA-3 of many messages"] = accel::keccak_for_many(accel::cpu_level()).name;

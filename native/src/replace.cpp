@@ -239,7 +239,7 @@ class Scanner {
 
   // How many words it found.
   uint64_t run() {
-    static const FindEdges find_edges_here = find_edges();
+    static const FindEdges find_edges_here = edges_path().find;
     uint32_t* const edges = tokens_.edges;
     const uint8_t* cursor = done_;
     // Begun inside a word: its rest is no word of its own.

@@ -156,14 +156,14 @@ uint32_t* find_edges_portable(const uint8_t* text, size_t size, uint32_t base, b
   return edges;
 }
 
-FindEdges find_edges() {
+EdgesPath edges_path() {
 #if defined(__x86_64__)
   // Not part of the level: AVX-512 began without these.
   const bool compresses_bytes = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
-  if (cpu_level() >= Cpu::avx512 && compresses_bytes) return find_edges_avx512;
-  if (cpu_level() >= Cpu::avx2) return find_edges_avx2;
+  if (cpu_level() >= Cpu::avx512 && compresses_bytes) return {find_edges_avx512, "avx512"};
+  if (cpu_level() >= Cpu::avx2) return {find_edges_avx2, "avx2"};
 #endif
-  return find_edges_portable;
+  return {find_edges_portable, "portable"};
 }
 
 }  // namespace accel

@@ -193,7 +193,7 @@ class Fuzzer {
       std::vector<uint32_t> quick(text.size() + accel::kEdgeSlack), plain(quick);
       bool quick_inside = before, plain_inside = before;
       quick.resize(static_cast<size_t>(
-          accel::find_edges()(exact.bytes.get(), exact.size, 7, quick_inside, quick.data()) - quick.data()));
+          accel::edges_path().find(exact.bytes.get(), exact.size, 7, quick_inside, quick.data()) - quick.data()));
       plain.resize(static_cast<size_t>(
           accel::find_edges_portable(exact.bytes.get(), exact.size, 7, plain_inside, plain.data()) - plain.data()));
       require(quick == plain && quick_inside == plain_inside, "implementations of find_edges differ");

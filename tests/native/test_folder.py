@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acceleratorAPI.errors import FileAccessError, InputError
+from acceleratorAPI.errors import CorruptInputError, FileAccessError
 from acceleratorAPI.native._kernels import FolderPacker, TarEditor
 from acceleratorAPI.native.folder import FolderReader, TarReader
 
@@ -492,7 +492,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_tar_file_is_refused(archive: bytes, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(CorruptInputError, match=said):
         read_all(TarReader(io.BytesIO(archive)))
 
 
@@ -505,14 +505,14 @@ def test_damaged_tar_files_are_refused() -> None:
     whole = made.getvalue()
     ends = {1536 + 1024, *range(2560, len(whole) + 1, 512)}
     for cut in range(1, 2560):
-        with pytest.raises(InputError, match="breaks off"):
+        with pytest.raises(CorruptInputError, match="breaks off"):
             read_all(TarReader(io.BytesIO(whole[:cut])))
     for cut in ends:
         assert read_all(TarReader(io.BytesIO(whole[:cut]))) == whole[:2560] + bytes(1024)
     sparse = bytearray(whole[1024:])
     sparse[156:157] = b"S"
     sparse[148:156] = b"%06o\0 " % (sum(sparse[:148]) + 8 * 32 + sum(sparse[156:512]))
-    with pytest.raises(InputError, match="--sparse"):
+    with pytest.raises(CorruptInputError, match="--sparse"):
         read_all(TarReader(io.BytesIO(bytes(sparse))))
 
 

@@ -84,7 +84,7 @@ def test_what_is_sent_as_a_folder_must_be_a_tar_file(node: Any, keeper: Any, fol
     packed = output(node, node.ended(job(node, keeper, {"source": str(folder)}).json))
     for body, said in ((b"x" * 2000, "byte 0: this is no tar header"), (packed[:1000], "breaks off"), (b"", "empty")):
         record = node.ended(job(node, keeper, {"folder": "1"}, body).json)
-        assert record["errorcode"] == "input"
+        assert record["errorcode"] == "corrupt-input"
         assert said in record["parametersresult"]["app"]["msg"]
 
 

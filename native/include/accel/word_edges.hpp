@@ -49,7 +49,12 @@ using FindEdges = uint32_t* (*)(const uint8_t* text, size_t size, uint32_t base,
 
 uint32_t* find_edges_portable(const uint8_t* text, size_t size, uint32_t base, bool& inside, uint32_t* edges);
 
+struct EdgesPath {
+  FindEdges find;
+  const char* name;
+};
+
 // The quickest implementation this CPU runs.
-FindEdges find_edges();
+EdgesPath edges_path();
 
 }  // namespace accel
