@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from acceleratorAPI.client.instance import list_instances
+from instances import list_instances
 
 TEXT = b"the cat sat on the mat; concatenate, cat.\n" * 20000
 REPLACED = TEXT.replace(b"the cat ", b"the dog ").replace(b", cat.", b", dog.").replace(b"mat;", b"rug;")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instances import list_instances
 
 import acceleratorAPI.acceleratorAPI as historical  # noqa: N813 - its historical name
 from acceleratorAPI.acceleratorAPI import KEEP, STOP, TERM, AcceleratorClass
-from acceleratorAPI.client.instance import list_instances
 
 DATA = b"the quick brown fox\n" * 1000
 

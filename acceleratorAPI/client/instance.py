@@ -32,12 +32,6 @@ class Place:
     instance: Instance | None = None
 
 
-def list_instances(*, config_file: str | os.PathLike[str] | None = None, provider: str | None = None) -> list[Instance]:
-    """The instances of the configured provider, or of the one named, oldest first."""
-    configuration = Configuration.load(config_file, {("csp", "provider"): provider})
-    return get_provider(configuration.get("csp", "provider"), configuration).instances()
-
-
 def end_instance(instance_id: str, mode: StopMode, *, provider: str | None = None) -> str:
     """End an instance by its id, whoever made it; one line that says what became of it.
 

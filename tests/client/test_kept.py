@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from instances import list_instances
 
 from acceleratorAPI import Accelerator
-from acceleratorAPI.client.instance import end_instance, list_instances
+from acceleratorAPI.client.instance import end_instance
 from acceleratorAPI.errors import InstanceNotFoundError
 from acceleratorAPI.protocol.stop import StopMode
 

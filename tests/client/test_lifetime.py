@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from instances import list_instances
 
 from acceleratorAPI import Accelerator
-from acceleratorAPI.client.instance import list_instances
 from acceleratorAPI.protocol.stop import StopMode
 
 # What the node is allowed after its client was killed.
@@ -233,8 +233,9 @@ time.sleep(600)
 ENDINGS = {
     "the script ends": "accelerator.start()\n",
     "the script fails": "accelerator.start()\nraise SystemExit(0)\n",
-    "the object is dropped": "accelerator.start()\naccelerator = None\nfrom acceleratorAPI.client.instance import"
-    " list_instances\nassert list_instances() == []\n",
+    "the object is dropped": "accelerator.start()\naccelerator = None\nfrom acceleratorAPI.config import"
+    " Configuration\nfrom acceleratorAPI.providers.registry import get_provider\n"
+    "assert get_provider('local', Configuration.load()).instances() == []\n",
     "with": "with accelerator:\n    accelerator.start()\n",
     "historical": "old = AcceleratorClass('cast_gzip')\nassert old.start()[0]\n",
     "in a thread": "import threading\nthread = threading.Thread(target=accelerator.start)\n"
