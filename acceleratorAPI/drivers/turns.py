@@ -46,18 +46,20 @@ class Turns(ABC, Generic[WorkT, ResultT]):
         """Work to the end on that many threads: no more works than that are taken and not yet left.
 
         The error that comes first in the order of the works ends the run and is raised as it is, those of ``take``
-        included: what came before is given.
+        included: what came before is given. Neither an error nor an interrupt ends a read or a write that is on its
+        way: the run ends when that returns.
         """
         workers = [threading.Thread(target=self._work, name="kernel") for _ in range(threads)]
-        for worker in workers:
-            worker.start()
         try:
             for worker in workers:
-                worker.join()
-        finally:  # after an interrupt from the keyboard, too
-            self._ended = True
+                worker.start()
             for worker in workers:
                 worker.join()
+        finally:  # also when no thread can be started, and after an interrupt from the keyboard
+            self._ended = True
+            for worker in workers:
+                if worker.ident is not None:
+                    worker.join()
         if self._error is not None:
             raise self._error
 

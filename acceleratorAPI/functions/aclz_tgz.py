@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from acceleratorAPI.drivers.base import FolderSource, Measurement, Source, Target
 from acceleratorAPI.drivers.cpu import BACKEND, BlockKernel, run_blocks
+from acceleratorAPI.drivers.ends import Intake, Outlet
 from acceleratorAPI.errors import FunctionFailedError, InputError, ParameterError, StateError
 from acceleratorAPI.functions.base import Function, Outcome, Parameters
 from acceleratorAPI.functions.cast_gzip import DeflateKernel, GzipParameters, MemberKernel
@@ -72,19 +73,6 @@ class _Counting(Protocol):
     bytes_in: int
 
     def readinto(self, buffer: memoryview, /) -> int | None: ...
-
-
-class _Counted:
-    """Any source, counted."""
-
-    def __init__(self, source: Source) -> None:
-        self.bytes_in = 0
-        self._source = source
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        count = self._source.readinto(buffer)
-        self.bytes_in += count or 0
-        return count
 
 
 class _Part(BlockKernel[tuple[int, int]]):
@@ -170,7 +158,7 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
                 raise ParameterError(
                     f"aclz_tgz: name = {parameters.name!r}: mode 1 (gzip) keeps no names; leave it out"
                 )
-            return self._add(_Addition("", _Counted(source), 1), target, parameters)
+            return self._add(_Addition("", Intake(source), 1), target, parameters)
         with contextlib.ExitStack() as stack:
             if info.size_bytes is None:
                 # A tar header tells the size before the content.
@@ -188,7 +176,7 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
             source.normalise()
         if not parameters.place[1]:
             source.omit_end()
-        return self._add(_Addition(source_info(source).name, _Counted(source), folder=source), target, parameters)
+        return self._add(_Addition(source_info(source).name, Intake(source), folder=source), target, parameters)
 
     def _file(self, source: Source, info: SourceInfo, parameters: TgzParameters) -> _Addition:
         name = parameters.name or info.name or "data"
@@ -236,7 +224,7 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         """Add to the archive that grows."""
         started = time.perf_counter()
         with transaction.part(before) as file:
-            kernel = self._encode(addition, file, before, parameters, last=False)
+            _, kernel = self._encode(addition, file, before, parameters, last=False)
             size_bytes = file.tell()
         after = before.grown(
             addition.name,
@@ -262,38 +250,22 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         if target is None:
             raise FunctionFailedError("aclz_tgz: needs an output for the archive")
         started = time.perf_counter()
-        counted = _CountedTarget(target)
         if transaction is not None:
             with transaction.begun(before) as file:
-                _copy(file, counted, before.size_bytes)
-        self._encode(addition, counted, before, parameters, last=True)
+                _copy(file, target, before.size_bytes)
+        size_bytes, _ = self._encode(addition, target, before, parameters, last=True)
         elapsed_s = time.perf_counter() - started
-        measurement = Measurement(BACKEND, elapsed_s, addition.source.bytes_in, counted.bytes_out)
+        measurement = Measurement(BACKEND, elapsed_s, addition.source.bytes_in, before.size_bytes + size_bytes)
         return Outcome(measurement, {"members": before.members + addition.count(), "complete": 1})
 
     def _encode(
         self, addition: _Addition, target: Target, before: State, parameters: TgzParameters, *, last: bool
-    ) -> DeflateKernel | None:
-        """Write the part as the mode says; the kernel that knows its checksum, if it has one."""
+    ) -> tuple[int, DeflateKernel | None]:
+        """Write the part as the mode says: its size in bytes, and the kernel that knows its checksum, if it has one."""
         if self._mode == TAR:
-            _copy(addition.source, target)
-            return None
+            return _copy(addition.source, target), None
         part = _Part(parameters, before, last=last)
-        run_blocks(part, addition.source, target, self.threads)
-        return part.deflate
-
-
-class _CountedTarget:
-    """A target, counted."""
-
-    def __init__(self, target: Target) -> None:
-        self.bytes_out = 0
-        self._target = target
-
-    def write(self, data: memoryview, /) -> int | None:
-        count = self._target.write(data)
-        self.bytes_out += count or 0
-        return count
+        return run_blocks(part, addition.source, target, self.threads).bytes_out, part.deflate
 
 
 def _added(state: State, bytes_in: int, bytes_out: int, elapsed_s: float = 0.0) -> Outcome:
@@ -320,23 +292,14 @@ def _check_order(state: State | None, *, first: bool) -> State:
 
 def _copy(source: Source, target: Target, size_bytes: int | None = None) -> int:
     """Copy the source, or its first ``size_bytes``; how many bytes it had."""
+    intake, outlet = Intake(source), Outlet(target)
     buffer = memoryview(bytearray(_COPY_BYTES))
-    copied = 0
-    while size_bytes is None or copied < size_bytes:
-        wanted = _COPY_BYTES if size_bytes is None else min(_COPY_BYTES, size_bytes - copied)
-        count = source.readinto(buffer[:wanted])
-        if count is None:
-            raise BlockingIOError("the input is in non-blocking mode; open it in blocking mode")
+    while True:
+        wanted = _COPY_BYTES if size_bytes is None else min(_COPY_BYTES, size_bytes - intake.bytes_in)
+        count = intake.readinto(buffer[:wanted]) if wanted else 0
         if count == 0:
-            break
-        copied += count
-        rest = buffer[:count]
-        while rest:
-            written = target.write(rest)
-            if not written:
-                raise BlockingIOError("the output took nothing; open it in blocking mode")
-            rest = rest[written:]
-    return copied
+            return outlet.bytes_out
+        outlet.write(buffer[:count])
 
 
 def _collect(source: Source, file: IO[bytes]) -> int:

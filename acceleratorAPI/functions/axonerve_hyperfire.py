@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _USUAL_BLOCK = 1 << 20
-_SMALLEST_BLOCK = 64 << 10
-# A block of nothing but one-letter words with long replacements must still fit the memory.
+# Blocks are small enough that this much comes out at the most, be it nothing but the word that grows most, ...
+_USUAL_OUTPUT = 8 << 20
+# ... and large enough that a cut between the longest words is found. A corpus that needs more for both is refused.
 _LARGEST_OUTPUT = 32 << 20
 # A text of one-letter words, all of the corpus, has one word every two bytes, and a line of at most this size for each.
 _FOUND_BLOCK = 256 << 10
@@ -56,6 +57,11 @@ class ProcessParameters(Parameters):
     )
 
 
+def _smallest_block(replacer: WordReplacer) -> int:
+    """A cut is looked for in the second half of a block, where several of the longest words must find room."""
+    return 8 * (replacer.longest_word + 1)
+
+
 class WordKernel(BlockKernel[int]):
     """Replaces the words of each block; the byte before it tells whether it begins inside a word.
 
@@ -67,10 +73,9 @@ class WordKernel(BlockKernel[int]):
     lookbehind = 1
 
     def __init__(self, replacer: WordReplacer, block_size: int | None = None, *, counts: bool = False) -> None:
-        by_output = max(_SMALLEST_BLOCK, 2 * _LARGEST_OUTPUT // max(1, replacer.longest_replacement))
-        # A cut is looked for in the second half of a block, where several of the longest words must find room.
-        by_words = 8 * (replacer.longest_word + 1)
-        self.block_size = block_size or max(by_words, min(_USUAL_BLOCK, by_output))
+        self.block_size = block_size or max(
+            _smallest_block(replacer), min(_USUAL_BLOCK, _USUAL_OUTPUT // replacer.growth)
+        )
         self.found = 0
         self.counts = replacer.counts() if counts else None
         self._replacer = replacer
@@ -96,7 +101,7 @@ class FindKernel(WordKernel):
     """
 
     def __init__(self, replacer: WordReplacer, block_size: int | None = None, *, counts: bool = False) -> None:
-        super().__init__(replacer, block_size or max(_FOUND_BLOCK, 8 * (replacer.longest_word + 1)), counts=counts)
+        super().__init__(replacer, block_size or max(_FOUND_BLOCK, _smallest_block(replacer)), counts=counts)
         self.offset = 0
 
     @override
@@ -127,8 +132,8 @@ class HyperFire(Function[StartParameters, ProcessParameters]):
         ),
         limits=(
             "A corpus word whose first or last byte is no word character never matches; `start` counts such words.",
-            "A corpus word cannot hold a comma or a line feed, and neither it nor its replacement exceeds 256 MiB.",
-            "The compiled corpus stays in memory: about 100 to 200 bytes a word; counts take 16 more a word and core.",
+            "A corpus word cannot hold a comma or a line feed and has at most 64 KiB, its replacement 4 MiB.",
+            "The compiled corpus stays in memory: about 100 to 200 bytes a word; counts take up to 24 a word and core.",
             "Upper and lower case differ, unless `ignore_case` says otherwise, which then goes for ASCII letters only.",
         ),
     )
@@ -194,9 +199,15 @@ def _compile(datafile: Path, ignore_case: bool) -> WordReplacer:
     except OSError as error:
         raise access_error("read", datafile, error) from error
     try:
-        return WordReplacer(corpus, ignore_case)
+        replacer = WordReplacer(corpus, ignore_case)
     except CorpusError as error:
         line, text, reason = error.args
         place = f"line {line}: {text.decode('utf-8', 'backslashreplace')!r}: " if line else ""
         # Not its path: a node has it under a name of its own.
         raise DatafileError(f"the corpus, {place}{reason}") from None
+    if _smallest_block(replacer) * replacer.growth > _LARGEST_OUTPUT:
+        raise DatafileError(
+            f"the corpus: a word of {replacer.longest_word} bytes next to one that grows {replacer.growth} times needs "
+            "too much memory; shorten the longest word or the longest replacement"
+        )
+    return replacer

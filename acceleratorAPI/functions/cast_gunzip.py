@@ -188,13 +188,13 @@ class Gunzip(Function[NoParameters, NoParameters]):
         title="Gzip decompression, checked and bounded",
         description=(
             "Unpacks a gzip file (RFC 1952) of any size and any number of members, made by any program. Decoding by "
-            "Intel ISA-L, reading and writing overlap; members whose header tells their size (`cast_gzip` in the form "
+            "Intel ISA-L, with writing beside it; members whose header tells their size (`cast_gzip` in the form "
             "`members`, pgzip, BGZF) are unpacked on all cores, by libdeflate. Header and content checksums and sizes "
             "are checked; a damaged or cut input is an error that says where, and leaves no output."
         ),
         version="1.0",
         limits=(
-            "A file of one member without an index is decoded by one core; reading and writing use the others.",
+            "A file of one member without an index is decoded by one core; another writes.",
             "Bytes behind the last member that are no member are passed over, as by GNU gzip, and reported.",
             "How much may come out is a setting of the node: `--max-output`.",
         ),

@@ -15,6 +15,8 @@ from acceleratorAPI.functions.gzip_format import FCOMMENT, FEXTRA, FHCRC, FNAME,
 # has to fetch what the decoder remembers: not too often.
 _READ_BYTES = 256 << 10
 _PIECE_BYTES = 2 << 20
+# The first feed of a member: the decoder copies what it does not need, and a member may be short.
+_FIRST_FEED_BYTES = 4 << 10
 # A dynamic block's code lengths, the most the decoder holds back from one feed to the next (RFC 1951, 3.2.7).
 _HELD_BYTES = 328
 
@@ -55,11 +57,11 @@ class PackedInput:
         self._go(len(taken))
         return taken
 
-    def some(self) -> memoryview:
+    def some(self, most_bytes: int = _READ_BYTES) -> memoryview:
         """Some of the next bytes, as soon as there are any, good until the next call; none at the end of the input."""
         if self._at == self._filled:
             self._read(1)
-        taken = self._buffer[self._at : self._filled]
+        taken = self._buffer[self._at : min(self._at + most_bytes, self._filled)]
         self._go(len(taken))
         return taken
 
@@ -93,12 +95,10 @@ class MemberReader:
     """Unpacks the members of an input, one after the other.
 
     Attributes:
-        members: how many were begun.
         unpacked_bytes: how many bytes of output were made, those before this reader included.
     """
 
     def __init__(self, packed: PackedInput, unpacked_bytes: int = 0, piece_bytes: int = _PIECE_BYTES) -> None:
-        self.members = 0
         self._piece_bytes = piece_bytes
         self.unpacked_bytes = unpacked_bytes
         self._packed = packed
@@ -113,7 +113,6 @@ class MemberReader:
         Raises:
             CorruptInputError: it is damaged or cut short; the message says where.
         """
-        self.members += 1
         self._start = self._packed.offset
         self._header()
         crc32 = size_bytes = 0
@@ -168,12 +167,13 @@ class MemberReader:
     def _inflated(self) -> Iterator[bytes]:
         inflater = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
         begin = self._packed.offset
-        fed = begin
+        fed, feed_bytes = begin, _FIRST_FEED_BYTES
         while not inflater.eof:
             feed: memoryview | bytes = b""
             if inflater.needs_input:
                 fed = self._packed.offset
-                feed = self._packed.some()
+                feed = self._packed.some(feed_bytes)
+                feed_bytes = min(2 * feed_bytes, _READ_BYTES)
                 if not feed:
                     raise self._cut_short("deflate data")
             try:

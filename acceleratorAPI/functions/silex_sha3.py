@@ -85,7 +85,7 @@ class FolderKernel(BlockKernel[Digests]):
     """
 
     def __init__(self, folder: Sha3Folder, threads: int, block_size: int | None = None) -> None:
-        by_total = _REGIONS_TOTAL // (2 * threads + 1)
+        by_total = _REGIONS_TOTAL // (threads + 1)
         self.block_size = block_size or max(_SMALLEST_REGION, min(_LARGEST_REGION, by_total))
         self.digests: dict[str, str] = {}
         self._folder = folder

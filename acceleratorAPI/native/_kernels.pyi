@@ -7,9 +7,6 @@ class CorpusError(ValueError):
 
     args: tuple[int, bytes, str]
 
-def find(data: Buffer, wanted: bytes) -> int:
-    """As ``bytes.find``. Releases the GIL."""
-
 class FolderError(OSError):
     """A file or folder that cannot be read: ``filename``, in the archive, or on the disk if it is the folder itself."""
 
@@ -108,7 +105,7 @@ class WordReplacer:
         """
 
     def counts(self) -> WordCounts:
-        """New counts of this corpus's words, all zero: 8 bytes a word and thread."""
+        """New counts of this corpus's words, all zero: up to 24 bytes a word and thread."""
 
     def replace(self, window: Buffer, start: int, counts: WordCounts | None = None) -> tuple[Output, int]:
         """``window[start:]`` with its words replaced, and how many were; each is added to ``counts``."""
@@ -135,7 +132,9 @@ class WordReplacer:
         """Bytes, of the words that can match."""
 
     @property
-    def longest_replacement(self) -> int: ...
+    def growth(self) -> int:
+        """No region's output is larger than so many times the region."""
+
     @property
     def table_bytes(self) -> int: ...
 
@@ -164,6 +163,9 @@ class TarEditor:
     def omit_end(self) -> None: ...
     @property
     def members(self) -> int: ...
+
+def find(data: Buffer, wanted: bytes) -> int:
+    """As ``bytes.find``. Releases the GIL."""
 
 class Sha3:
     """One message in pieces. Its methods release the GIL."""

@@ -1,8 +1,6 @@
 // The Python face of output buffers.
 #include "buffers.hpp"
 
-#include <cstring>
-
 namespace nb = nanobind;
 
 namespace {
@@ -16,12 +14,4 @@ PyType_Slot output_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buff
 
 }  // namespace
 
-void bind_buffers(nb::module_& m) {
-  nb::class_<Output>(m, "Output", nb::type_slots(output_slots));
-  m.def("find", [](nb::handle object, nb::bytes wanted) -> Py_ssize_t {
-    const View data(object);
-    nb::gil_scoped_release released;
-    const void* found = memmem(data.data(), data.size(), wanted.data(), wanted.size());
-    return found == nullptr ? -1 : static_cast<const uint8_t*>(found) - data.data();
-  });
-}
+void bind_buffers(nb::module_& m) { nb::class_<Output>(m, "Output", nb::type_slots(output_slots)); }

@@ -147,6 +147,6 @@ void bind_hyperfire(nb::module_& m) {
       .def_prop_ro("unmatchable_words", [](const WordReplacer& self) { return self.facts().unmatchable_words; })
       .def_prop_ro("first_unmatchable_line", [](const WordReplacer& self) { return self.facts().first_unmatchable_line; })
       .def_prop_ro("longest_word", [](const WordReplacer& self) { return self.facts().longest_word; })
-      .def_prop_ro("longest_replacement", [](const WordReplacer& self) { return self.facts().longest_replacement; })
+      .def_prop_ro("growth", [](const WordReplacer& self) { return self.facts().growth; })
       .def_prop_ro("table_bytes", [](const WordReplacer& self) { return self.facts().table_bytes; });
 }

@@ -4,6 +4,7 @@
 #include "entropy.hpp"
 #include "folder.hpp"
 #include "hyperfire.hpp"
+#include "search.hpp"
 #include "sha3.hpp"
 
 NB_MODULE(_kernels, m) {
@@ -13,5 +14,6 @@ NB_MODULE(_kernels, m) {
   bind_entropy(m);
   bind_folder(m);
   bind_hyperfire(m);
+  bind_search(m);
   bind_sha3(m);
 }

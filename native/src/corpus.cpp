@@ -8,13 +8,10 @@
 namespace accel {
 namespace {
 
-constexpr uint64_t kLongestField = 256u << 20;
+constexpr uint64_t kLongestWord = 64u << 10;
+constexpr uint64_t kLongestReplacement = 4u << 20;
 constexpr size_t kNoSlot = ~size_t{0};
 constexpr uint32_t kNoRoot = ~0u;  // parent of the words that can never match
-
-// What turns the word characters of a key to lower case: their capitals lack this bit, the others have it, and "_"
-// turns into a byte that is no word character.
-constexpr uint64_t kLowerCase = 0x2020202020202020ull;
 
 uint64_t load_part(const uint8_t* from, size_t size) {
   uint64_t part = 0;
@@ -92,8 +89,8 @@ void Corpus::parse() {
     const auto word_size = static_cast<size_t>(line.comma - line.begin);
     const auto text_size = static_cast<size_t>(line.end - line.comma - 1);
     if (word_size == 0) throw CorpusError(number, text_of(line.begin, line.size()), "the word before the comma is empty");
-    if (word_size > kLongestField || text_size > kLongestField) {
-      throw CorpusError(number, text_of(line.begin, line.size()), "a word or replacement is longer than 256 MiB");
+    if (word_size > kLongestWord || text_size > kLongestReplacement) {
+      throw CorpusError(number, text_of(line.begin, line.size()), "a word longer than 64 KiB, or a replacement than 4 MiB");
     }
     add(number, line.begin, word_size, line.comma + 1, text_size);
   }
@@ -103,7 +100,8 @@ void Corpus::add(size_t line, const uint8_t* word, size_t size, const uint8_t* t
   ++facts_.words;
   if (!is_word(word[0]) || !is_word(word[size - 1])) return add_unmatchable(line, word, size);
   facts_.longest_word = std::max<uint64_t>(facts_.longest_word, size);
-  facts_.longest_replacement = std::max<uint64_t>(facts_.longest_replacement, text_size);
+  // Between two words stands at least one byte.
+  facts_.growth = std::max<uint64_t>(facts_.growth, (text_size + size) / (size + 1) + 1);
   const uint8_t* const end = word + size;
   const uint8_t* cursor = skip_word(word, end);
   if (cursor == end && size <= kLongestKey) return add_short(line, word, size, text, text_size);

@@ -75,8 +75,6 @@ struct Tokens {
   size_t size(const Hit& hit) const { return edges[hit.edge + 1] - edges[hit.edge]; }
 };
 
-constexpr uint64_t kLowerCase = 0x2020202020202020ull;  // as for `Corpus::key`
-
 template <unsigned kWay>
 __attribute__((always_inline)) inline Key key_at(const uint8_t* token, size_t size) {
   constexpr uint64_t kFold = kWay & kFolds ? kLowerCase : 0;

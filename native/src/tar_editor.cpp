@@ -29,6 +29,7 @@ void TarEditor::edit(const uint8_t* data, size_t size, Buffer& output) {
       if (!dropping_) output.append(data, part);
       passing_ -= part;
     } else {
+      if (filled_ == 0 && pax_left_ == 0) header_at_ = at_;
       part = std::min(size, kTarBlock - filled_);
       std::memcpy(reinterpret_cast<uint8_t*>(&block_) + filled_, data, part);
       filled_ += part;
@@ -67,22 +68,22 @@ void TarEditor::on_block(Buffer& output) {
 
 void TarEditor::on_header(Buffer& output) {
   if (block_.is_zero()) {
-    if (announced_) fail(at_, "a header with no file behind it");
+    if (announced_) fail(header_at_, "a header with no file behind it");
     return end(output);
   }
-  if (!block_.is_signed()) fail(at_, "this is no tar header");
+  if (!block_.is_signed()) fail(header_at_, "this is no tar header");
   uint64_t size = 0;
-  if (!parse_number(block_.size, sizeof block_.size, size) || size > INT64_MAX) fail(at_, "a file of impossible size");
+  if (!parse_number(block_.size, sizeof block_.size, size) || size > INT64_MAX) fail(header_at_, "a file of impossible size");
   switch (block_.type) {
     case 'x':
-      if (size == 0 || size > kLargestPax) fail(at_, "a pax header of impossible size");
+      if (size == 0 || size > kLargestPax) fail(header_at_, "a pax header of impossible size");
       announced_ = true;
       pax_.append(&block_, kTarBlock);
       pax_size_ = size;
       pax_left_ = size + tar_padding(size);
       return;
     case 'S':
-      fail(at_, "a sparse file in GNU's old format; make the archive without --sparse");
+      fail(header_at_, "a sparse file in GNU's old format; make the archive without --sparse");
     case 'g':
       dropping_ = normal_;
       if (!normal_) output.append(&block_, kTarBlock);
@@ -103,13 +104,13 @@ void TarEditor::on_header(Buffer& output) {
 void TarEditor::on_pax(Buffer& output) {
   PaxRecords records, lasting;
   const auto* const text = reinterpret_cast<const char*>(pax_.data()) + kTarBlock;
-  if (!parse_pax(text, static_cast<size_t>(pax_size_), records)) fail(at_, "a pax header that is malformed");
+  if (!parse_pax(text, static_cast<size_t>(pax_size_), records)) fail(header_at_, "a pax header that is malformed");
   has_size_ = false;
   for (const auto& record : records) {
     if (record.first == "size") {
       has_size_ = !record.second.empty() && record.second.size() < 19 &&
                   record.second.find_first_not_of("0123456789") == std::string::npos;
-      if (!has_size_) fail(at_, "a file of impossible size");
+      if (!has_size_) fail(header_at_, "a file of impossible size");
       size_ = std::stoull(record.second);
     }
     if (is_lasting(record.first)) lasting.push_back(record);
@@ -134,7 +135,7 @@ void TarEditor::on_member(uint64_t size, Buffer& output) {
 
 void TarEditor::normalise_header() {
   uint64_t mode = 0;
-  if (!parse_number(block_.mode, sizeof block_.mode, mode)) fail(at_, "a file of impossible mode");
+  if (!parse_number(block_.mode, sizeof block_.mode, mode)) fail(header_at_, "a file of impossible mode");
   write_octal(block_.mode, sizeof block_.mode, normal_mode(block_.type, static_cast<uint32_t>(mode)));
   write_octal(block_.uid, sizeof block_.uid, 0);
   write_octal(block_.gid, sizeof block_.gid, 0);

@@ -95,6 +95,26 @@ def test_an_error_is_raised_when_all_before_it_is_given(step: str, cores: int, a
     assert threading.active_count() == before
 
 
+def test_when_no_thread_can_be_started_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, 0
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    before = threading.active_count()
+    numbers = Numbers(1000, delays=(10,))
+    with pytest.raises(RuntimeError, match="start new thread"):
+        numbers.run(3)
+    assert threading.active_count() == before
+    assert numbers.held == 0
+    assert len(numbers.given) < 1000
+
+
 def test_the_first_of_two_errors_counts_though_it_comes_last() -> None:
     class Both(Numbers):
         def compute(self, work: int) -> int:

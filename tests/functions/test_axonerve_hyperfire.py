@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -213,6 +214,48 @@ def configured(tmp_path: Path, corpus: bytes, ignore_case: bool = False) -> tupl
 def test_a_wrong_corpus_is_an_error_with_its_line(tmp_path: Path, corpus: bytes, said: str) -> None:
     with pytest.raises(DatafileError, match=said):
         configured(tmp_path, corpus)
+
+
+GROWING = """
+import io, resource, sys
+from pathlib import Path
+from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
+
+class Discard:
+    size_bytes = 0
+    def write(self, data):
+        self.size_bytes += len(data)
+        return len(data)
+
+function, target = HyperFire(2), Discard()
+function.configure(StartParameters(), Path(sys.argv[1]))
+text = io.BytesIO(b"a " * 50_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+function.process(text, target, ProcessParameters())
+print(target.size_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 20_000, 1_000_000])
+def test_words_that_grow_long_take_little_memory(tmp_path: Path, size_bytes: int) -> None:
+    (tmp_path / "corpus.csv").write_bytes(b"a," + b"x" * size_bytes)
+    code = GROWING.replace("50_000", "500") if size_bytes == 1_000_000 else GROWING
+    command = [sys.executable, "-c", code, str(tmp_path / "corpus.csv")]
+    made, grown_kib = map(int, subprocess.run(command, check=True, capture_output=True, timeout=60).stdout.split())
+    words = 500 if size_bytes == 1_000_000 else 50_000
+    assert made == words * (size_bytes + 1)
+    assert grown_kib < 64 << 10
+
+
+def test_a_corpus_that_no_block_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatafileError, match="a word of 60000 bytes next to one that grows 501 times"):
+        configured(tmp_path, b"a," + b"x" * 1000 + b"\n" + b"b" * 60_000 + b",y")
+    with pytest.raises(DatafileError, match=r"line 1: 'bbb.*longer than 64 KiB"):
+        configured(tmp_path, b"b" * 65_537 + b",y")
+    function, _ = configured(tmp_path, b"a,xxxx\n" + b"b" * 65_536 + b",y")
+    target = io.BytesIO()
+    function.process(io.BytesIO(b"a " + b"b" * 65_536 + b" a"), target, ProcessParameters())
+    assert target.getvalue() == b"xxxx y xxxx"
 
 
 def test_line_ends_commas_and_byte_order_mark(tmp_path: Path) -> None:

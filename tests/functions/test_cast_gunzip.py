@@ -19,6 +19,7 @@ from isal import isal_zlib
 
 from acceleratorAPI.drivers.base import Source
 from acceleratorAPI.errors import CorruptInputError
+from acceleratorAPI.functions import gzip_reader
 from acceleratorAPI.functions.base import Function, NoParameters, Outcome
 from acceleratorAPI.functions.cast_gunzip import Gunzip, _IndexedRun
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
@@ -415,6 +416,32 @@ def test_many_empty_members_are_not_gathered_without_end() -> None:
     assert run is not None
     assert sum(size for size, _ in run.sizes) <= 1 << 20
     assert run.unpack() == b""
+
+
+def test_a_short_member_does_not_cost_what_stands_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder copies what it is given and does not need."""
+    fed_bytes = 0
+
+    inflater = gzip_reader.igzip_lib.IgzipDecompressor
+
+    class Counted:
+        def __init__(self, kind: int) -> None:
+            self._inflater = inflater(kind)
+
+        def decompress(self, data: Any, max_length: int) -> bytes:
+            nonlocal fed_bytes
+            fed_bytes += len(data)
+            return self._inflater.decompress(data, max_length)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inflater, name)
+
+    monkeypatch.setattr(gzip_reader.igzip_lib, "IgzipDecompressor", Counted)
+    claims = member(b"", extra=b"IG\4\0" + struct.pack("<I", (2 << 20) + 1))
+    for packed in (member(b"") * 20_000, claims * 20_000, blocked(b"") * 20_000):
+        fed_bytes = 0
+        Gunzip(1).process(io.BytesIO(packed), Discard(), NoParameters())
+        assert fed_bytes <= 20_000 * 4096
 
 
 @pytest.mark.parametrize("form", ["single", "members"])

@@ -25,6 +25,8 @@ SEEDS = (
     # An empty block of BGZF, its end of file.
     bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000") * 3,
     gzip.compress(bytes(200_000), mtime=0),
+    # Empty members whose index claims 2 MiB.
+    bytes.fromhex("1f8b08040000000000ff08004947040001002000030000000000000000 00".replace(" ", "")) * 3,
 )
 
 

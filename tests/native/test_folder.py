@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acceleratorAPI.errors import CorruptInputError, FileAccessError
-from acceleratorAPI.native._kernels import FolderPacker, TarEditor
+from acceleratorAPI.native._kernels import FolderPacker, TarEditor, TarError
 from acceleratorAPI.native.folder import FolderReader, TarReader
 
 GNU_TAR = shutil.which("tar")
@@ -514,6 +514,27 @@ def test_damaged_tar_files_are_refused() -> None:
     sparse[148:156] = b"%06o\0 " % (sum(sparse[:148]) + 8 * 32 + sum(sparse[156:512]))
     with pytest.raises(CorruptInputError, match="--sparse"):
         read_all(TarReader(io.BytesIO(bytes(sparse))))
+
+
+def edited(stream: bytes, piece_bytes: int) -> None:
+    editor = TarEditor()
+    for at in range(0, len(stream), piece_bytes):
+        editor.edit(stream[at : at + piece_bytes])
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 100, 512, 4096])
+def test_a_damaged_header_is_named_by_its_place(piece_bytes: int) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("é", "ü"):  # each: a pax header of two blocks, a header, a block of content
+            info = tarfile.TarInfo(name)
+            info.size = 100
+            archive.addfile(info, io.BytesIO(bytes(100)))
+    for damaged, named in ((2048, 2048), (2560, 2048), (3072, 3072)):
+        stream = bytearray(made.getvalue())
+        stream[damaged : damaged + 4] = b"\xff\xff\xff\xff"
+        with pytest.raises(TarError, match=f"byte {named}: "):
+            edited(stream, piece_bytes)
 
 
 def test_without_its_end_another_archive_can_follow(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ struct CorpusFacts {
   uint64_t unmatchable_words = 0;  // first or last byte is no word character
   uint64_t first_unmatchable_line = 0;
   uint64_t longest_word = 0;
-  uint64_t longest_replacement = 0;
+  uint64_t growth = 1;  // bytes of output for a byte of a text that holds nothing but the word that grows most
   uint64_t table_bytes = 0;
 };
 

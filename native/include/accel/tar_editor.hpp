@@ -44,6 +44,7 @@ class TarEditor {
   bool omit_end_ = false;
   bool ended_ = false;
   uint64_t at_ = 0;       // bytes of the input taken
+  uint64_t header_at_ = 0;  // where the header that is read began
   uint64_t members_ = 0;
   TarHeader block_ = {};  // being filled
   size_t filled_ = 0;

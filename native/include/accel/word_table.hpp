@@ -13,6 +13,10 @@ namespace accel {
 
 constexpr size_t kLongestKey = 16;
 
+// What turns the word characters of a key to lower case: their capitals lack this bit, the others have it, and "_"
+// turns into a byte that is no word character.
+constexpr uint64_t kLowerCase = 0x2020202020202020ull;
+
 // A token's bytes, zero-padded. Tokens hold no zero byte, so that different tokens have different keys.
 struct alignas(16) Key {
   uint64_t low, high;
