@@ -129,7 +129,13 @@ class AcceleratorClass:
             parameters = _parameters(name, given)
             if not file_out and accelerator.gives_output:
                 raise InputError(f"file_out is required: {accelerator.accelerator} gives a file")
-            return accelerator.process(file_in or None, file_out or None, **parameters)
+            result = accelerator.process(file_in or None, file_out or None, **parameters)
+            if not file_out and result.data is not None:
+                raise InputError(
+                    f"{accelerator.accelerator} gave {len(result.data)} bytes, and no file_out was named: they are "
+                    "gone; name file_out next time"
+                )
+            return result
 
         return self._answer(call, self._processed)
 

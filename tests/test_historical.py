@@ -180,6 +180,16 @@ def test_bad_input_is_one_clear_line(mistake: str, shared: AcceleratorClass, her
     assert sorted(entry.name for entry in here.iterdir()) == ["in", "out"]
 
 
+def test_an_output_without_a_place_is_an_error(here: Path) -> None:
+    accelerator = AcceleratorClass("aclz_tgz")
+    assert accelerator.start()[0]
+    succeeded, answer = accelerator.process(file_in="in")
+    assert not succeeded
+    assert "no file_out was named" in answer["app"]["msg"]
+    assert accelerator.process(file_in="in", accelerator_parameters={"startOfTx": 1})[0]
+    assert accelerator.stop()[0]
+
+
 def test_process_before_start(here: Path) -> None:
     failed(AcceleratorClass("cast_gzip").process(file_in="in", file_out="out"), "before start")
 

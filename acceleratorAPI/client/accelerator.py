@@ -140,6 +140,11 @@ class Accelerator:
         return self._session is not None and self._session.card.get("output") == "required"
 
     @property
+    def may_give_output(self) -> bool:
+        """Whether the function, once started, may give a file."""
+        return self._session is not None and self._session.card.get("output") != "none"
+
+    @property
     def takes_input(self) -> bool:
         """Whether the function may take an input, as far as it is known."""
         return self._session is None or self._session.card.get("input") != "none"

@@ -203,8 +203,8 @@ class Job:
                     upload.begin()
                     wanted.upload = upload.url
                     resume.note_upload(upload)
-                whole = upload is None or upload.complete
-                found = upload, node.begin_job(wanted, resume.key, POLL_S if whole and self._tell is None else 0)
+                # Its id is asked for at once: a job is cancelled by it.
+                found = upload, node.begin_job(wanted, resume.key)
             upload, record = found
             stack.push(resume.unless_left(lambda: session.drop_job(record.id)))
             stack.callback(self._group.forget, record.id)

@@ -168,16 +168,12 @@ class NodeClient:
         answer = self._send_form(paths.CONFIGURATION, {"parameters": json.dumps(parameters)}, datafile, on_read)
         return _configured(_record(ConfigurationRecord, answer))
 
-    def begin_job(self, wanted: JobRequest, key: str, wait_s: float = 0) -> JobRecord:
-        """Begin a job, or find the one begun with the same ``key``: as it is when it ends or after ``wait_s`` seconds.
-
-        It may have failed.
-        """
+    def begin_job(self, wanted: JobRequest, key: str) -> JobRecord:
+        """Begin a job, or find the one begun with the same ``key``, as it is now. It may have failed."""
         body = wanted.model_dump_json(exclude_defaults=True).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        path = f"{_JOBS}?wait={wait_s:g}"
         return self._insist(
-            lambda: _record(JobRecord, self._parsed(self._request("POST", path, body=body, headers=headers)))
+            lambda: _record(JobRecord, self._parsed(self._request("POST", _JOBS, body=body, headers=headers)))
         )
 
     def run(self, wanted: JobRequest, data: bytes, key: str, wait_s: float) -> tuple[JobRecord, bytes | None]:

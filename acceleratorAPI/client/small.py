@@ -12,7 +12,7 @@ SMALL_BYTES = 1 << 20
 # Of the function's parameters, which travel in the head of the request.
 _PARAMETER_BYTES = 8 << 10
 # Longer jobs are followed, and can be cancelled, by their id.
-RUN_WAIT_S = 2.0
+RUN_WAIT_S = 0.5
 
 
 def is_small(wanted: JobRequest, size_bytes: int | None) -> bool:

@@ -55,6 +55,28 @@ def test_process_in_one_go(home: Path, tmp_path: Path) -> None:
     assert nodes_of(home) == []
 
 
+def test_no_output_is_dropped_without_a_word(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"abc")
+    for arguments, said in (
+        (("in",), "aclz_tgz gives a file: name OUT"),
+        (("in", "out", "-p", "startOfTx=1"), "aclz_tgz gave nothing for "),
+    ):
+        words = [tmp_path / word if word in ("in", "out") else word for word in arguments]
+        done = run(home, "process", "aclz_tgz", *words)
+        assert done.returncode == 2
+        assert said in done.stderr.decode()
+    assert "start it first (acceleratorapi start aclz_tgz)" in " ".join(done.stderr.decode().split())
+    assert run(home, "start", "aclz_tgz").returncode == 0
+    done = run(home, "process", "aclz_tgz", tmp_path / "in", tmp_path / "out", "-p", "startOfTx=1")
+    assert done.returncode == 0
+    assert "gave nothing for" in done.stderr.decode()
+    done = run(home, "process", "aclz_tgz", tmp_path / "in", "-p", "endOfTx=1", "-p", "name=b")
+    assert done.returncode == 2
+    assert "no OUT was named" in done.stderr.decode()
+    assert run(home, "stop", "aclz_tgz").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "in"]
+
+
 def test_a_function_without_input_writes_its_output(home: Path, tmp_path: Path) -> None:
     done = run(home, "process", "secureic_trng", tmp_path / "random.bin", "-p", "nbBytes=1000")
     assert done.returncode == 0, done.stderr

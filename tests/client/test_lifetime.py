@@ -194,6 +194,41 @@ def test_interrupted_and_going_on(client: Callable[[str], Client], home: Path, t
     assert nodes(home) == []
 
 
+@pytest.mark.parametrize("call", ["process('big', 'out')", "process_submit('big', 'out').result()"])
+def test_an_interrupted_job_is_cancelled_though_nobody_watches_it(
+    call: str, client: Callable[[str], Client], home: Path, tmp_path: Path
+) -> None:
+    user = client(f"""
+import threading
+from acceleratorAPI.client.instance import end_instance
+from acceleratorAPI.protocol.stop import StopMode
+with open("big", "wb") as file:
+    file.truncate(1 << 40)
+started = accelerator.start(stop_mode="keep")
+node = accelerator._session.node
+def watch():
+    while not node.status().jobs.running:
+        time.sleep(0.02)
+    say("processing")
+threading.Thread(target=watch).start()
+try:
+    with accelerator:
+        accelerator.{call}
+except KeyboardInterrupt:
+    while node.status().jobs.running:
+        time.sleep(0.02)
+    say(node.status().jobs.cancelled)
+    end_instance(started.instance_id, StopMode.TERM)
+""")
+    user.hear("processing")
+    user.child.send_signal(signal.SIGINT)
+    user.hear("1")
+    assert user.end() == (0, "")
+    assert sorted(os.listdir(tmp_path)) == ["big"]
+    assert folders(home) == []
+    assert nodes(home) == []
+
+
 @pytest.mark.parametrize("phase", ["processing", "idle"])
 def test_terminated(phase: str, client: Callable[[str], Client], home: Path, tmp_path: Path) -> None:
     user = client(PHASES[phase][0])

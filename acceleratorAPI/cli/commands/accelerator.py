@@ -18,6 +18,7 @@ from acceleratorAPI.errors import FunctionUnknownError, InputError, InstanceNotF
 
 if TYPE_CHECKING:
     from acceleratorAPI.client.accelerator import Accelerator
+    from acceleratorAPI.client.results import ProcessResult
 
 PROCESS_EXAMPLES = """
 Examples:
@@ -91,7 +92,8 @@ def process(
         if write_to is None and read_from is not None and not accelerator.takes_input:
             # One name alone is the output of a function that reads nothing.
             read_from, write_to, target = None, _standard(sys.stdout, "OUT") if source == "-" else source, source
-        if write_to is None and accelerator.gives_output:
+        kept = name in remembered.load()
+        if write_to is None and (accelerator.gives_output or (accelerator.may_give_output and not kept)):
             raise InputError(f"{accelerator.accelerator} gives a file: name OUT, or - for standard output")
         callback = stack.enter_context(progress.shown(quiet=quiet))
         result = accelerator.process(
@@ -100,11 +102,32 @@ def process(
             progress=callback,
             **parameters,
         )
+        _check_delivery(result, target, kept=kept)
     if as_json:
         output.document(result.as_dict(), sys.stderr if target == "-" else sys.stdout)
     else:
         output.say(str(result))
         output.answers(result.specific, sys.stdout if target is None else sys.stderr)
+
+
+def _check_delivery(result: ProcessResult, target: str | None, *, kept: bool) -> None:
+    """What of a function with an optional output came where it was not expected, or did not come.
+
+    Raises:
+        InputError: an output without a place, or nothing for OUT from an accelerator that now ends.
+    """
+    name = result.accelerator
+    if target is None and result.data is not None:
+        lost = f"{name} gave {len(result.data)} bytes, and no OUT was named"
+        raise InputError(f"{lost}: they are gone; name OUT next time")
+    if target is not None and not result.destination:
+        nothing = f"{name} gave nothing for {target}"
+        if not kept:
+            raise InputError(
+                f"{nothing}, and what it keeps for the next call ends with this command: start it first "
+                f"(acceleratorapi start {name})"
+            )
+        output.say(f"{nothing} yet")
 
 
 def start(
