@@ -37,7 +37,7 @@ class JpegParameters(Parameters):
         1 << 26,
         ge=1,
         le=LARGEST_SIDE**2,
-        description="Images of more pixels are refused. One image may need up to 8 bytes of memory a pixel.",
+        description="Images of more pixels are refused. One may take 7 bytes of memory a pixel, a PNG its size too.",
     )
 
 
@@ -97,7 +97,7 @@ class JpegEncoder(Function[NoParameters, JpegParameters]):
             f"Sides of 1 to {LARGEST_SIDE} pixels: the limit of libjpeg, 35 below that of the format.",
             "A JPEG has no transparency: an alpha channel is dropped, and colour profiles and other notes with it.",
             "One image is encoded by one core: several cores need several images.",
-            "Memory: about 64 MiB and one image, up to 8 bytes a pixel; `max_pixels` bounds it.",
+            "Memory: about 64 MiB and one image, up to 7 bytes a pixel and a PNG's own size; `max_pixels` bounds it.",
         ),
     )
     process_parameters = JpegParameters

@@ -7,9 +7,12 @@ import contextlib
 import io
 import random
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,6 @@ def decoded(data: bytes, limits: Limits = LIMITS) -> list[Array]:
     for frame in frames(Intake(io.BytesIO(data)), limits, buffers, "test"):
         pixels, channels = frame.unpack()
         assert pixels.shape[:2] == (frame.height, frame.width)
-        assert frame.memory_bytes() >= pixels.nbytes
         images.append(pixels.repeat(3, 2) if channels == "GRAY" else pixels[:, :, RGB[channels]])
         buffers.give(frame)
     return images
@@ -300,6 +302,86 @@ def test_png_of_every_kind(kind: tuple[int, int], height: int, width: int, inter
     else:
         expected = (samples * 255 // ((1 << depth) - 1))[:, :, : 3 if channels > 2 else 1]
     assert np.array_equal(got, expected.repeat(3, 2) if expected.shape[2] == 1 else expected)
+
+
+# A process of its own for each image: peak memory never falls again.
+PEAK = """
+import re, sys
+from pathlib import Path
+from acceleratorAPI.functions.alse_jpegenc import JpegEncoder, JpegParameters
+
+def encode(path):
+    with open(path, "rb", buffering=0) as source, open("/dev/null", "wb") as target:
+        # The coarsest quality: what is asked about is the image, not the JPEG beside it.
+        JpegEncoder(1).process(source, target, JpegParameters(quality=1))
+
+def held_bytes(field):
+    return int(re.search(field + ":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+encode(sys.argv[1])
+before = held_bytes("VmRSS")
+encode(sys.argv[2])
+print(held_bytes("VmHWM") - before)
+"""
+
+
+def saved(image: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, compress_level=1)
+    return file.getvalue()
+
+
+def wide_png(side: int, channels: int, colour: int) -> bytes:
+    """16 bits a sample, of rows without a filter."""
+    rows = np.pad(noise(side, side * channels * 2, 1)[:, :, 0], ((0, 0), (1, 0)))
+    body = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 16, colour, 0, 0, 0))
+    body += chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+# How to make it, and its bytes of memory a pixel as the documentation has them, without a PNG's own size.
+HELD: dict[str, tuple[Callable[[int], bytes], int]] = {
+    "ppm": (lambda side: pnm("P6", f"\n{side} {side}\n255\n", noise(side, side, 3).tobytes()), 3),
+    "ppm of 16 bits": (lambda side: pnm("P6", f"\n{side} {side}\n65535\n", noise(side, side, 6).tobytes()), 6),
+    "ppm maxval 100": (lambda side: pnm("P6", f"\n{side} {side}\n100\n", noise(side, side, 3).tobytes()), 3),
+    "bmp": (lambda side: bmp(noise(side, side, 3)), 3),
+    "bmp with a palette": (lambda side: bmp(noise(side, side, 1), palette=bytes(range(256)) * 4, colours=256), 4),
+    "png rgb": (lambda side: saved(Image.fromarray(noise(side, side, 3)), "PNG"), 7),
+    "png rgba": (lambda side: saved(Image.fromarray(noise(side, side, 4)), "PNG"), 7),
+    "png rgb of 16 bits": (lambda side: wide_png(side, 3, 2), 7),
+    "png grey": (lambda side: saved(Image.fromarray(noise(side, side, 1)[:, :, 0]), "PNG"), 3),
+    "png grey of 16 bits": (lambda side: wide_png(side, 1, 0), 3),
+    "png grey with alpha": (lambda side: saved(picture("LA", side, side, 1), "PNG"), 5),
+    "png with a palette": (lambda side: saved(picture("P", side, side, 1), "PNG"), 4),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_an_image_takes_the_memory_that_is_counted(kind: str, tmp_path: Path) -> None:
+    make, pixel_bytes = HELD[kind]
+    side = 2000
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(make(50))
+    large.write_bytes(make(side))
+    (frame,) = frames(Intake(io.BytesIO(large.read_bytes())), Limits(side * side), Buffers(), "test")
+    its_own = large.stat().st_size if kind.startswith("png") else 0
+    assert frame.memory_bytes() <= pixel_bytes * side * side + its_own
+    answer = subprocess.run([sys.executable, "-c", PEAK, small, large], check=True, capture_output=True)
+    # Beside the image: bands, tables, the JPEG, and what the allocator keeps.
+    assert int(answer.stdout) <= frame.memory_bytes() + (3 << 20)
+
+
+@pytest.mark.parametrize("between", ["bmp", "png"])
+def test_memory_is_used_again_but_not_kept_beside_a_png(between: str) -> None:
+    buffers = Buffers()
+    images = frames(
+        Intake(io.BytesIO(SMALL_BMP + {"bmp": SMALL_BMP, "png": SMALL_PNG}[between])), LIMITS, buffers, "test"
+    )
+    first = next(images)
+    buffers.give(first)
+    second = next(images)
+    assert (second.data is first.data) == (between == "bmp")
+    assert buffers.take(len(first.data)) is not first.data
 
 
 SMALL = noise(4, 3, 3)

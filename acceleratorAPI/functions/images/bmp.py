@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from acceleratorAPI.functions.images.frame import Buffers, Frame, Limits, check_size
+from acceleratorAPI.functions.images.frame import BAND_BYTES, Buffers, Frame, Limits, check_size, look_up
 from acceleratorAPI.functions.images.reader import Reader
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _MASKS = {
 # Some programs leave room before the pixels, and a colour profile may follow them.
 _LARGEST_GAP = 1 << 20
 _LARGEST_TRAILER = 16 << 20
-# Rows that are flipped at a time: a few of them fit the cache of a core.
-_FLIP_BYTES = 128 << 10
 
 
 @dataclass(slots=True)
@@ -72,15 +70,18 @@ class Bitmap(Frame):
         table = np.zeros((256, 3), np.uint8)
         table[: len(self.palette) // 3] = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
         indexes = rows[:, : self.width]
-        if (table == table[:, :1]).all():
-            return table[:, 0].take(indexes)[:, :, np.newaxis], "GRAY"
-        return table.take(indexes, axis=0), "BGR"
+        grey = bool((table == table[:, :1]).all())
+        if grey:
+            table = table[:, :1]
+        pixels = np.empty((self.height, self.width, table.shape[1]), np.uint8)
+        look_up(table, indexes, pixels)
+        return pixels, "GRAY" if grey else "BGR"
 
 
 def _flip(rows: Pixels) -> None:
     """Turn the order of the rows, in place: the encoder wants the top row first."""
     height, stride = rows.shape
-    step = max(1, _FLIP_BYTES // stride)
+    step = max(1, BAND_BYTES // stride)
     for top in range(0, height // 2, step):
         count = min(step, height // 2 - top)
         upper, lower = rows[top : top + count], rows[height - top - count : height - top]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 LARGEST_SIDE = 65_500
+# What is worked on at a time: a few of them fit the cache of a core.
+BAND_BYTES = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,20 @@ def check_size(reader: Reader, limits: Limits, image: str, width: int, height: i
         raise reader.wrong(f"{image} width x height", f"{width} x {height} = {width * height}", allowed, at[0])
 
 
+def look_up(table: Pixels, indexes: NDArray[np.uint8 | np.uint16], out: Pixels) -> None:
+    """Write ``table[indexes]`` to ``out``, which may begin where ``indexes`` do.
+
+    In bands: NumPy makes an index of eight bytes of every sample.
+    """
+    import numpy as np
+
+    step = max(1, BAND_BYTES // (8 * indexes[:1].size))
+    for first in range(0, len(indexes), step):
+        band = indexes[first : first + step].astype(np.intp)
+        # The default mode would write to a copy of ``out`` first; no index is outside.
+        table.take(band, axis=0, out=out[first : first + step], mode="clip")
+
+
 class Buffers:
     """Memory for frames, used again: the frames of a stream mostly have one size."""
 
@@ -99,6 +115,10 @@ class Buffers:
         """Memory of exactly that size, with anything in it."""
         self._free = [free for free in self._free if len(free) == size_bytes]
         return self._free.pop() if self._free else memoryview(bytearray(size_bytes))
+
+    def drop(self) -> None:
+        """Let go of what is not in use."""
+        self._free = []
 
     def give(self, frame: Frame) -> None:
         """Take back what ``frame`` holds."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from acceleratorAPI.functions.images.frame import Buffers, Frame, Limits, check_size
+from acceleratorAPI.functions.images.frame import Buffers, Frame, Limits, check_size, look_up
 from acceleratorAPI.functions.images.reader import WINDOW_BYTES, Reader
 
 if TYPE_CHECKING:
@@ -34,21 +35,21 @@ class Anymap(Frame):
 
     @override
     def memory_bytes(self) -> int:
-        return len(self.data) + (0 if self.maxval == 255 else self.width * self.height * _samples(self.channels))
+        return len(self.data)
 
     @override
     def unpack(self) -> tuple[Pixels, str]:
         import numpy as np
 
         shape = (self.height, self.width, _samples(self.channels))
-        if self.maxval == 255:
-            return np.frombuffer(self.data, np.uint8).reshape(shape), self.channels
-        wide = self.maxval > 255
-        samples = np.frombuffer(self.data, ">u2" if wide else np.uint8).reshape(shape)
-        values = np.arange(65536 if wide else 256, dtype=np.uint32)
-        # To the nearest of 0 to 255; samples above maxval are white.
-        scaled = (values.clip(max=self.maxval) * 255 + self.maxval // 2) // self.maxval
-        return scaled.astype(np.uint8).take(samples), self.channels
+        pixels = np.frombuffer(self.data, np.uint8, math.prod(shape))
+        if self.maxval != 255:
+            wide = self.maxval > 255
+            values = np.arange(65536 if wide else 256, dtype=np.uint32)
+            # To the nearest of 0 to 255; samples above maxval are white.
+            scaled = (values.clip(max=self.maxval) * 255 + self.maxval // 2) // self.maxval
+            look_up(scaled.astype(np.uint8), np.frombuffer(self.data, ">u2" if wide else np.uint8), pixels)
+        return pixels.reshape(shape), self.channels
 
 
 def _samples(channels: str) -> int:

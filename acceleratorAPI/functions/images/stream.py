@@ -30,6 +30,7 @@ def frames(intake: Intake, limits: Limits, buffers: Buffers, function: str) -> I
         elif magic[:2] in pnm.MAGICS:
             yield pnm.read(reader, limits, buffers)
         elif magic == png.MAGIC:
+            buffers.drop()
             yield png.read(reader, limits)
         else:
             raise reader.wrong("image", repr(magic)[1:], "starts like no BMP, PPM (P6), PGM (P5) or PNG")
