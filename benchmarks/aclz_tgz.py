@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def measure(work: Path, options: Options) -> list[Row]:
     alone = Peer("aclz_tgz, level 1, 1 deflating thread", lambda: run(1), size_bytes)
     pipe = Peer("tar c \\| igzip -1" + ("" if program else " (python -m isal.igzip)"), run_pipe, size_bytes)
     rates = race(us, [pipe, alone], options.rounds)
-    _check(folder, ours)
+    check(folder, ours)
     size_ratio = ours.stat().st_size / theirs.stat().st_size
     return [compare(us, pipe, rates, size_ratio=size_ratio), compare(us, alone, rates), compare(alone, pipe, rates)]
 
@@ -49,9 +50,18 @@ def _archive_bytes(folder: Path) -> int:
         return sum(iter(lambda: reader.readinto(buffer), 0))
 
 
-def _check(folder: Path, archive: Path) -> None:
+def check(folder: Path, archive: Path) -> None:
+    """Each file and each name of the folder is in the archive, and nothing else."""
+    names = set()
     with tarfile.open(archive, "r|gz") as opened:
         for member in opened:
+            if not member.isdir():
+                names.add(member.name)
             file = opened.extractfile(member) if member.isreg() else None
             if file is not None and file.read() != (folder.parent / member.name).read_bytes():
                 raise SystemExit(f"aclz_tgz does not give {member.name} back")
+    there = {
+        os.path.relpath(path, folder.parent) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    if names != there:
+        raise SystemExit(f"aclz_tgz gives other names back: {sorted(names ^ there)[:5]}")

@@ -56,18 +56,19 @@ def _ours(packed: Path, back: Path, threads: int, size_bytes: int) -> Peer:
 
 def _rows(work: Path, options: Options, content: Path, packed: Path, what: str) -> list[Row]:
     """Rates are in bytes of the content."""
-    back, theirs = work / "back", work / "theirs"
+    back, outputs = work / "back", [work / "igzip.out"]
     size_bytes = content.stat().st_size
     us = _ours(packed, back, options.threads, size_bytes)
-    peers = [igzip(packed, theirs, "-d", size_bytes=size_bytes)]
+    peers = [igzip(packed, outputs[0], "-d", size_bytes=size_bytes)]
     rapidgzip = shutil.which("rapidgzip")
     if rapidgzip is not None:
         line = [rapidgzip, "-P", str(options.threads), "-d", "-c", str(packed)]
-        peers.append(command(f"rapidgzip -P {options.threads}", line, theirs, size_bytes))
+        outputs.append(work / "rapidgzip.out")
+        peers.append(command(f"rapidgzip -P {options.threads}", line, outputs[1], size_bytes))
     rates = race(us, peers, options.rounds)
-    if not filecmp.cmp(content, back, shallow=False):
-        raise SystemExit("cast_gunzip does not give the content back")
-    back.unlink()
-    theirs.unlink()
+    for competitor, output in zip((us, *peers), (back, *outputs), strict=True):
+        if not filecmp.cmp(content, output, shallow=False):
+            raise SystemExit(f"{competitor.name} does not give the content back")
+        output.unlink()
     rows = [compare(us, peer, rates) for peer in peers]
     return [replace(row, subject=f"{row.subject}: {what}, {size_bytes / 1e6:,.0f} MB") for row in rows]

@@ -88,7 +88,8 @@ def _race(
     work: Path, options: Options, source: Path, packed: Path, theirs: Path, us: Peer, peer: Peer, what: str
 ) -> Row:
     rates = race(us, [peer], options.rounds)
-    check(source, packed, work / "back")
+    for output in (packed, theirs):
+        check(source, output, work / "back")
     size_ratio = packed.stat().st_size / theirs.stat().st_size
     row = compare(us, peer, rates, size_ratio=size_ratio)
     return replace(row, subject=f"{row.subject}: {what}, {us.size_bytes / 1e6:,.0f} MB")

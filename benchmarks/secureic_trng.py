@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import mmap
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +12,8 @@ from acceleratorAPI.native._kernels import has_rdseed
 from benchmarks.common import Options, Peer, Row, compare, race, rewritten
 
 RDSEED_SHARE = 64
+# Of a page: random ones are never alike.
+_START_BYTES = 16
 
 
 def measure(work: Path, options: Options) -> list[Row]:
@@ -41,7 +43,8 @@ def _ours(work: Path, source: SourceName, size_bytes: int, threads: int) -> Peer
         with rewritten(output) as target:
             function.process(None, target, parameters)
 
-    return Peer(f"secureic_trng, {source}, {threads} threads", run, size_bytes)
+    name = f"secureic_trng, {source}, {threads} threads"
+    return Peer(name, run, size_bytes, after=lambda: check(name, output, size_bytes))
 
 
 def _rdseed(work: Path, size_bytes: int, threads: int) -> Peer | None:
@@ -56,7 +59,17 @@ def _head(work: Path, size_bytes: int) -> Peer:
     def run() -> None:
         with rewritten(output) as target:
             subprocess.run([program, "-c", str(size_bytes), "/dev/urandom"], stdout=target, check=True)
-        if os.path.getsize(output) != size_bytes:
-            raise SystemExit("head wrote another size")
 
-    return Peer("head -c N /dev/urandom", run, size_bytes)
+    name = "head -c N /dev/urandom"
+    return Peer(name, run, size_bytes, after=lambda: check(name, output, size_bytes))
+
+
+def check(name: str, output: Path, size_bytes: int) -> None:
+    """All was written: it has its size, and no two pages begin alike, as those would that nobody wrote."""
+    with output.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        starts = range(0, len(content) - _START_BYTES + 1, mmap.PAGESIZE)
+        different = len({content[start : start + _START_BYTES] for start in starts})
+        if (len(content), different) != (size_bytes, len(starts)):
+            raise SystemExit(
+                f"{name}: {len(content)} bytes with {different} different pages, not {size_bytes} random ones"
+            )
