@@ -14,7 +14,7 @@ from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParame
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
 from benchmarks import inputs
 from benchmarks.axonerve_hyperfire import CORPUS
-from benchmarks.common import make_text
+from benchmarks.common import make_text, rewritten
 
 Work = Callable[[Source, Target], object]
 _BYTES = 256 * 10**6
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="acceleratorapi-profile-") as folder:
         text, work = SUBJECTS[sys.argv[1]](Path(folder))
         for _ in range(_ROUNDS):
-            with open_source(text) as source, open(Path(folder) / "out", "wb", buffering=0) as target:
+            with open_source(text) as source, rewritten(Path(folder) / "out") as target:
                 work(source, target)
 
 
