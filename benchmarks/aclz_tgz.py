@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 from acceleratorAPI.functions.aclz_tgz import Tgz, TgzParameters
 from acceleratorAPI.native.folder import FolderReader
 from benchmarks import inputs
-from benchmarks.common import Options, Peer, Row, compare, race, rewritten
+from benchmarks.common import Options, Peer, Row, compare, igzip, race, rewritten
 
 
 def measure(work: Path, options: Options) -> list[Row]:
@@ -25,19 +23,18 @@ def measure(work: Path, options: Options) -> list[Row]:
         with FolderReader(folder) as source, rewritten(ours) as target:
             Tgz(threads).process_folder(source, target, TgzParameters(level=1))
 
-    program = shutil.which("igzip")
-    igzip = [program] if program else [sys.executable, "-m", "isal.igzip"]
+    packer, origin = igzip()
 
     def run_pipe() -> None:
         with rewritten(theirs) as target:
             tar = subprocess.Popen(["tar", "-c", "-C", folder.parent, folder.name], stdout=subprocess.PIPE)
-            subprocess.run([*igzip, "-1", "-c"], stdin=tar.stdout, stdout=target, check=True)
+            subprocess.run([*packer, "-1", "-c"], stdin=tar.stdout, stdout=target, check=True)
             if tar.wait() != 0:
                 raise SystemExit("tar failed")
 
     us = Peer(f"aclz_tgz, level 1, {options.threads} deflating threads", lambda: run(options.threads), size_bytes)
     alone = Peer("aclz_tgz, level 1, 1 deflating thread", lambda: run(1), size_bytes)
-    pipe = Peer("tar c \\| igzip -1" + ("" if program else " (python -m isal.igzip)"), run_pipe, size_bytes)
+    pipe = Peer(f"tar c \\| igzip -1{origin}", run_pipe, size_bytes)
     rates = race(us, [pipe, alone], options.rounds)
     check(folder, ours)
     size_ratio = ours.stat().st_size / theirs.stat().st_size

@@ -5,18 +5,18 @@ from __future__ import annotations
 import filecmp
 import os
 import random
-import shutil
 import string
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
 from acceleratorAPI.native._kernels import WordReplacer
-from benchmarks.common import Options, Peer, Row, compare, make_text, race, rewritten
+from benchmarks.common import Options, Peer, Row, command, compare, make_text, program, race, rewritten
 
 _BLOCK = 1 << 20
+# Perl, sed and grep take bytes for characters there, as we do.
+_C_LOCALE = {"LC_ALL": "C"}
 CORPUS = Path(__file__).parents[1] / "tests" / "data" / "hyperfire-corpus-2500.csv"
 PERL = r"""
 BEGIN { open my $f, "<", shift or die; while (<$f>) { chomp; my ($w, $r) = split /,/, $_, 2; $h{$w} = $r } }
@@ -68,8 +68,14 @@ def _against_grep(text: Path, work: Path, options: Options) -> list[Row]:
     """The mode "find" against GNU grep, which prints the same lines."""
     words = work / "words"
     words.write_text("".join(line.partition(",")[0] + "\n" for line in CORPUS.read_text().splitlines()))
-    command = [_program("grep"), "-aobwF", "-f", os.fspath(words), os.fspath(text)]
-    grep = _command(f"GNU grep -obwF on {text.stat().st_size / 1e6:g} MB", command, text, work / "grep.out")
+    line = [program("grep"), "-aobwF", "-f", os.fspath(words), os.fspath(text)]
+    grep = command(
+        f"GNU grep -obwF on {text.stat().st_size / 1e6:g} MB",
+        line,
+        work / "grep.out",
+        text.stat().st_size,
+        env=_C_LOCALE,
+    )
     find = ProcessParameters(mode="find")
     ours = _ours("HyperFire, mode find, 2,500 words", CORPUS, text, work / "find.out", options.threads, find)
     rates = race(ours, [grep], options.rounds)
@@ -113,16 +119,9 @@ def _in_memory(name: str, text: Path, threads: int) -> Peer:
     return Peer(name, run, len(data))
 
 
-def _program(name: str) -> str:
-    program = shutil.which(name)
-    if program is None:
-        raise SystemExit(f"this benchmark needs {name}")
-    return program
-
-
 def _perl(text: Path, output: Path) -> Peer:
-    command = [_program("perl"), "-pe", PERL, os.fspath(CORPUS), os.fspath(text)]
-    return _command("perl -pe with a hash of 2,500 words", command, text, output)
+    line = [program("perl"), "-pe", PERL, os.fspath(CORPUS), os.fspath(text)]
+    return command("perl -pe with a hash of 2,500 words", line, output, text.stat().st_size, env=_C_LOCALE)
 
 
 def _sed(text: Path, work: Path, output: Path) -> Peer:
@@ -131,16 +130,14 @@ def _sed(text: Path, work: Path, output: Path) -> Peer:
         for line in corpus:
             word, _, replacement = line.rstrip("\n").partition(",")
             expressions.write(f"s/\\<{word}\\>/{replacement}/g\n")
-    command = [_program("sed"), "-f", os.fspath(script), os.fspath(text)]
-    return _command(f"GNU sed, 2,500 expressions, on {text.stat().st_size / 1e6:g} MB", command, text, output)
-
-
-def _command(name: str, command: list[str], text: Path, output: Path) -> Peer:
-    def run() -> None:
-        with rewritten(output) as target:
-            subprocess.run(command, stdout=target, env={"LC_ALL": "C"}, check=True)
-
-    return Peer(name, run, text.stat().st_size)
+    line = [program("sed"), "-f", os.fspath(script), os.fspath(text)]
+    return command(
+        f"GNU sed, 2,500 expressions, on {text.stat().st_size / 1e6:g} MB",
+        line,
+        output,
+        text.stat().st_size,
+        env=_C_LOCALE,
+    )
 
 
 def _agree(other: Peer, text: Path, its_output: Path) -> None:

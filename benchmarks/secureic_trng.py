@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import mmap
-import shutil
-import subprocess
 from pathlib import Path
 
 from acceleratorAPI.functions.secureic_trng import RandomBytes, RandomParameters, SourceName
 from acceleratorAPI.native._kernels import has_rdseed
-from benchmarks.common import Options, Peer, Row, compare, race, rewritten
+from benchmarks.common import Options, Peer, Row, command, compare, program, race, rewritten
 
 RDSEED_SHARE = 64
 # Of a page: random ones are never alike.
@@ -52,16 +50,9 @@ def _rdseed(work: Path, size_bytes: int, threads: int) -> Peer | None:
 
 
 def _head(work: Path, size_bytes: int) -> Peer:
-    program, output = shutil.which("head"), work / "head.bin"
-    if program is None:
-        raise SystemExit("this benchmark needs head")
-
-    def run() -> None:
-        with rewritten(output) as target:
-            subprocess.run([program, "-c", str(size_bytes), "/dev/urandom"], stdout=target, check=True)
-
-    name = "head -c N /dev/urandom"
-    return Peer(name, run, size_bytes, after=lambda: check(name, output, size_bytes))
+    name, output = "head -c N /dev/urandom", work / "head.bin"
+    line = [program("head"), "-c", str(size_bytes), "/dev/urandom"]
+    return command(name, line, output, size_bytes, after=lambda: check(name, output, size_bytes))
 
 
 def check(name: str, output: Path, size_bytes: int) -> None:
