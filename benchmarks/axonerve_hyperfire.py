@@ -1,4 +1,7 @@
-"""axonerve_hyperfire from file to file, against perl with a hash, GNU sed and GNU grep, and against itself."""
+"""axonerve_hyperfire from file to file, against perl with a hash, GNU sed and GNU grep, and against itself.
+
+The text is documentation: ``inputs.text``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from pathlib import Path
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
 from acceleratorAPI.native._kernels import WordReplacer
-from benchmarks.common import Options, Peer, Row, command, compare, make_text, program, race, rewritten
+from benchmarks import inputs
+from benchmarks.common import Options, Peer, Row, command, compare, program, race, rewritten
 
 _BLOCK = 1 << 20
 # Perl, sed and grep take bytes for characters there, as we do.
@@ -26,26 +30,29 @@ s/(\w+)/$h{$1} \/\/ $1/ge
 
 def measure(work: Path, options: Options) -> list[Row]:
     """Race on the corpus of 2,500 words, once more with 1,000,000 words, and the other modes."""
-    text = make_text(work / "hyperfire.txt", options.hyperfire_bytes)
-    perl_text = make_text(work / "perl.txt", min(options.perl_bytes, options.hyperfire_bytes))
-    sed_text = make_text(work / "sed.txt", options.sed_bytes)
-    perl, sed = _perl(perl_text, work / "perl.out"), _sed(sed_text, work, work / "sed.out")
-    _agree(perl, perl_text, work / "perl.out")
-    _agree(sed, sed_text, work / "sed.out")
+    text = inputs.text(options.hyperfire_bytes)
+    perl_text = inputs.text(min(options.perl_bytes, options.hyperfire_bytes))
+    sed_text = inputs.text(options.sed_bytes)
+    perl, sed = _perl(CORPUS, perl_text, work / "perl.out"), _sed(sed_text, work, work / "sed.out")
+    _agree(perl, CORPUS, perl_text, work / "perl.out")
+    _agree(sed, CORPUS, sed_text, work / "sed.out")
     small = _ours("HyperFire, 2,500 words", CORPUS, text, work / "ours.out", options.threads)
     rates = race(small, [perl, sed], options.rounds)
     rows = [compare(small, perl, rates), compare(small, sed, rates)]
     million = _million_words(work / "million.csv")
+    _agree(_perl(million, perl_text, work / "perl.out"), million, perl_text, work / "perl.out")
     large = _ours("HyperFire, 1,000,000 words", million, text, work / "ours.out", options.threads)
     rows.append(compare(large, perl, race(large, [perl], options.rounds)))
     rows += _kernel(text, perl_text, sed_text, million, work, options)
-    return [*rows, *_against_itself(small, text, work, options), *_against_grep(sed_text, work, options)]
+    rows += _against_itself(small, text, work, options)
+    rows += _on_one_thread(large, million, text, work, options)
+    return [*rows, *_against_grep(sed_text, work, options)]
 
 
 def _kernel(text: Path, perl_text: Path, sed_text: Path, million: Path, work: Path, options: Options) -> list[Row]:
     """The kernel alone, and the function without an output file: taking the output costs as much as making it."""
     nowhere = Path(os.devnull)
-    perl, sed = _perl(perl_text, nowhere), _sed(sed_text, work, nowhere)
+    perl, sed = _perl(CORPUS, perl_text, nowhere), _sed(sed_text, work, nowhere)
     memory = _in_memory("HyperFire kernel, 2,500 words, memory to memory", text, options.threads)
     rates = race(memory, [perl, sed], options.rounds)
     rows = [compare(memory, perl, rates), compare(memory, sed, rates)]
@@ -62,6 +69,12 @@ def _against_itself(default: Peer, text: Path, work: Path, options: Options) -> 
     counts = _ours("HyperFire with counts", CORPUS, text, work / "counts.out", options.threads, counting)
     rates = race(default, [one, counts], options.rounds)
     return [compare(default, one, rates), compare(default, counts, rates)]
+
+
+def _on_one_thread(large: Peer, corpus: Path, text: Path, work: Path, options: Options) -> list[Row]:
+    """Tables that do not fit a core's cache, searched by one core and by all."""
+    one = _ours("HyperFire, 1,000,000 words, on 1 thread", corpus, text, work / "one.out", 1)
+    return [compare(large, one, race(large, [one], options.rounds))]
 
 
 def _against_grep(text: Path, work: Path, options: Options) -> list[Row]:
@@ -119,8 +132,8 @@ def _in_memory(name: str, text: Path, threads: int) -> Peer:
     return Peer(name, run, len(data))
 
 
-def _perl(text: Path, output: Path) -> Peer:
-    line = [program("perl"), "-pe", PERL, os.fspath(CORPUS), os.fspath(text)]
+def _perl(corpus: Path, text: Path, output: Path) -> Peer:
+    line = [program("perl"), "-pe", PERL, os.fspath(corpus), os.fspath(text)]
     return command("perl -pe with a hash of 2,500 words", line, output, text.stat().st_size, env=_C_LOCALE)
 
 
@@ -140,11 +153,11 @@ def _sed(text: Path, work: Path, output: Path) -> Peer:
     )
 
 
-def _agree(other: Peer, text: Path, its_output: Path) -> None:
+def _agree(other: Peer, corpus: Path, text: Path, its_output: Path) -> None:
     """Both must do the same work for a ratio to mean anything."""
     other.run()
     our_output = its_output.with_suffix(".ours")
-    _ours("", CORPUS, text, our_output, 2).run()
+    _ours("", corpus, text, our_output, 2).run()
     if not filecmp.cmp(its_output, our_output, shallow=False):
         raise SystemExit(f"our output differs from that of {other.name}")
 

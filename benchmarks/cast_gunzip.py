@@ -25,6 +25,7 @@ def measure(work: Path, options: Options) -> list[Row]:
     indexed = work / "members.gz"
     ours(tree, indexed, options.threads, form="members").run()
     rows = _rows(work, options, tree, foreign, "one member by gzip -6")
+    rows += _rows(work, replace(options, threads=1), tree, foreign, "one member by gzip -6")
     rows += _rows(work, options, tree, indexed, "cast_gzip's members")
     rows += _rows(work, replace(options, threads=1), tree, indexed, "cast_gzip's members")
     for hard, what in (

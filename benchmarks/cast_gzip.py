@@ -25,9 +25,10 @@ def measure(work: Path, options: Options) -> list[Row]:
     part = inputs.source_tar(min(options.gzip_bytes, _SIZE_BYTES))
     rows = [_against_igzip(work, options, tree, "source tar")]
     rows.append(_against_pigz(work, options, part, 6))
+    rows.append(_against_pigz(work, replace(options, threads=1), part, 6))
     rows.append(_against_pigz(work, options, part, 5))
     rows.append(_against_igzip(work, options, part, "source tar", form="members"))
-    rows.append(_against_igzip(work, replace(options, threads=1), part, "source tar"))
+    rows.append(_against_igzip(work, replace(options, threads=1), tree, "source tar"))
     rows.append(_against_igzip(work, options, inputs.random_bytes(_HARD_BYTES), "random bytes"))
     rows.append(_against_igzip(work, options, inputs.compressed(_HARD_BYTES), "an xz file"))
     return rows
