@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 from acceleratorAPI.functions.aclz_tgz import Tgz, TgzParameters
 from acceleratorAPI.native.folder import FolderReader
 from benchmarks import inputs
-from benchmarks.common import Options, Peer, Row, compare, race, rewritten
+from benchmarks.common import Options, Peer, Row, compare, igzip, race, rewritten
 
 
 def measure(work: Path, options: Options) -> list[Row]:
@@ -24,21 +23,20 @@ def measure(work: Path, options: Options) -> list[Row]:
         with FolderReader(folder) as source, rewritten(ours) as target:
             Tgz(threads).process_folder(source, target, TgzParameters(level=1))
 
-    program = shutil.which("igzip")
-    igzip = [program] if program else [sys.executable, "-m", "isal.igzip"]
+    packer, origin = igzip()
 
     def run_pipe() -> None:
         with rewritten(theirs) as target:
             tar = subprocess.Popen(["tar", "-c", "-C", folder.parent, folder.name], stdout=subprocess.PIPE)
-            subprocess.run([*igzip, "-1", "-c"], stdin=tar.stdout, stdout=target, check=True)
+            subprocess.run([*packer, "-1", "-c"], stdin=tar.stdout, stdout=target, check=True)
             if tar.wait() != 0:
                 raise SystemExit("tar failed")
 
     us = Peer(f"aclz_tgz, level 1, {options.threads} deflating threads", lambda: run(options.threads), size_bytes)
     alone = Peer("aclz_tgz, level 1, 1 deflating thread", lambda: run(1), size_bytes)
-    pipe = Peer("tar c \\| igzip -1" + ("" if program else " (python -m isal.igzip)"), run_pipe, size_bytes)
+    pipe = Peer(f"tar c \\| igzip -1{origin}", run_pipe, size_bytes)
     rates = race(us, [pipe, alone], options.rounds)
-    _check(folder, ours)
+    check(folder, ours)
     size_ratio = ours.stat().st_size / theirs.stat().st_size
     return [compare(us, pipe, rates, size_ratio=size_ratio), compare(us, alone, rates), compare(alone, pipe, rates)]
 
@@ -49,9 +47,18 @@ def _archive_bytes(folder: Path) -> int:
         return sum(iter(lambda: reader.readinto(buffer), 0))
 
 
-def _check(folder: Path, archive: Path) -> None:
+def check(folder: Path, archive: Path) -> None:
+    """Each file and each name of the folder is in the archive, and nothing else."""
+    names = set()
     with tarfile.open(archive, "r|gz") as opened:
         for member in opened:
+            if not member.isdir():
+                names.add(member.name)
             file = opened.extractfile(member) if member.isreg() else None
             if file is not None and file.read() != (folder.parent / member.name).read_bytes():
                 raise SystemExit(f"aclz_tgz does not give {member.name} back")
+    there = {
+        os.path.relpath(path, folder.parent) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    if names != there:
+        raise SystemExit(f"aclz_tgz gives other names back: {sorted(names ^ there)[:5]}")

@@ -1,22 +1,26 @@
-"""axonerve_hyperfire from file to file, against perl with a hash, GNU sed and GNU grep, and against itself."""
+"""axonerve_hyperfire from file to file, against perl with a hash, GNU sed and GNU grep, and against itself.
+
+The text is documentation: ``inputs.text``.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import os
 import random
-import shutil
 import string
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParameters, StartParameters
 from acceleratorAPI.native._kernels import WordReplacer
-from benchmarks.common import Options, Peer, Row, compare, make_text, race, rewritten
+from benchmarks import inputs
+from benchmarks.common import Options, Peer, Row, command, compare, program, race, rewritten
 
 _BLOCK = 1 << 20
+# Perl, sed and grep take bytes for characters there, as we do.
+_C_LOCALE = {"LC_ALL": "C"}
 CORPUS = Path(__file__).parents[1] / "tests" / "data" / "hyperfire-corpus-2500.csv"
 PERL = r"""
 BEGIN { open my $f, "<", shift or die; while (<$f>) { chomp; my ($w, $r) = split /,/, $_, 2; $h{$w} = $r } }
@@ -26,26 +30,29 @@ s/(\w+)/$h{$1} \/\/ $1/ge
 
 def measure(work: Path, options: Options) -> list[Row]:
     """Race on the corpus of 2,500 words, once more with 1,000,000 words, and the other modes."""
-    text = make_text(work / "hyperfire.txt", options.hyperfire_bytes)
-    perl_text = make_text(work / "perl.txt", min(options.perl_bytes, options.hyperfire_bytes))
-    sed_text = make_text(work / "sed.txt", options.sed_bytes)
-    perl, sed = _perl(perl_text, work / "perl.out"), _sed(sed_text, work, work / "sed.out")
-    _agree(perl, perl_text, work / "perl.out")
-    _agree(sed, sed_text, work / "sed.out")
+    text = inputs.text(options.hyperfire_bytes)
+    perl_text = inputs.text(min(options.perl_bytes, options.hyperfire_bytes))
+    sed_text = inputs.text(options.sed_bytes)
+    perl, sed = _perl(CORPUS, perl_text, work / "perl.out"), _sed(sed_text, work, work / "sed.out")
+    _agree(perl, CORPUS, perl_text, work / "perl.out")
+    _agree(sed, CORPUS, sed_text, work / "sed.out")
     small = _ours("HyperFire, 2,500 words", CORPUS, text, work / "ours.out", options.threads)
     rates = race(small, [perl, sed], options.rounds)
     rows = [compare(small, perl, rates), compare(small, sed, rates)]
     million = _million_words(work / "million.csv")
+    _agree(_perl(million, perl_text, work / "perl.out"), million, perl_text, work / "perl.out")
     large = _ours("HyperFire, 1,000,000 words", million, text, work / "ours.out", options.threads)
     rows.append(compare(large, perl, race(large, [perl], options.rounds)))
     rows += _kernel(text, perl_text, sed_text, million, work, options)
-    return [*rows, *_against_itself(small, text, work, options), *_against_grep(sed_text, work, options)]
+    rows += _against_itself(small, text, work, options)
+    rows += _on_one_thread(large, million, text, work, options)
+    return [*rows, *_against_grep(sed_text, work, options)]
 
 
 def _kernel(text: Path, perl_text: Path, sed_text: Path, million: Path, work: Path, options: Options) -> list[Row]:
     """The kernel alone, and the function without an output file: taking the output costs as much as making it."""
     nowhere = Path(os.devnull)
-    perl, sed = _perl(perl_text, nowhere), _sed(sed_text, work, nowhere)
+    perl, sed = _perl(CORPUS, perl_text, nowhere), _sed(sed_text, work, nowhere)
     memory = _in_memory("HyperFire kernel, 2,500 words, memory to memory", text, options.threads)
     rates = race(memory, [perl, sed], options.rounds)
     rows = [compare(memory, perl, rates), compare(memory, sed, rates)]
@@ -64,12 +71,24 @@ def _against_itself(default: Peer, text: Path, work: Path, options: Options) -> 
     return [compare(default, one, rates), compare(default, counts, rates)]
 
 
+def _on_one_thread(large: Peer, corpus: Path, text: Path, work: Path, options: Options) -> list[Row]:
+    """Tables that do not fit a core's cache, searched by one core and by all."""
+    one = _ours("HyperFire, 1,000,000 words, on 1 thread", corpus, text, work / "one.out", 1)
+    return [compare(large, one, race(large, [one], options.rounds))]
+
+
 def _against_grep(text: Path, work: Path, options: Options) -> list[Row]:
     """The mode "find" against GNU grep, which prints the same lines."""
     words = work / "words"
     words.write_text("".join(line.partition(",")[0] + "\n" for line in CORPUS.read_text().splitlines()))
-    command = [_program("grep"), "-aobwF", "-f", os.fspath(words), os.fspath(text)]
-    grep = _command(f"GNU grep -obwF on {text.stat().st_size / 1e6:g} MB", command, text, work / "grep.out")
+    line = [program("grep"), "-aobwF", "-f", os.fspath(words), os.fspath(text)]
+    grep = command(
+        f"GNU grep -obwF on {text.stat().st_size / 1e6:g} MB",
+        line,
+        work / "grep.out",
+        text.stat().st_size,
+        env=_C_LOCALE,
+    )
     find = ProcessParameters(mode="find")
     ours = _ours("HyperFire, mode find, 2,500 words", CORPUS, text, work / "find.out", options.threads, find)
     rates = race(ours, [grep], options.rounds)
@@ -113,16 +132,9 @@ def _in_memory(name: str, text: Path, threads: int) -> Peer:
     return Peer(name, run, len(data))
 
 
-def _program(name: str) -> str:
-    program = shutil.which(name)
-    if program is None:
-        raise SystemExit(f"this benchmark needs {name}")
-    return program
-
-
-def _perl(text: Path, output: Path) -> Peer:
-    command = [_program("perl"), "-pe", PERL, os.fspath(CORPUS), os.fspath(text)]
-    return _command("perl -pe with a hash of 2,500 words", command, text, output)
+def _perl(corpus: Path, text: Path, output: Path) -> Peer:
+    line = [program("perl"), "-pe", PERL, os.fspath(corpus), os.fspath(text)]
+    return command("perl -pe with a hash of 2,500 words", line, output, text.stat().st_size, env=_C_LOCALE)
 
 
 def _sed(text: Path, work: Path, output: Path) -> Peer:
@@ -131,23 +143,21 @@ def _sed(text: Path, work: Path, output: Path) -> Peer:
         for line in corpus:
             word, _, replacement = line.rstrip("\n").partition(",")
             expressions.write(f"s/\\<{word}\\>/{replacement}/g\n")
-    command = [_program("sed"), "-f", os.fspath(script), os.fspath(text)]
-    return _command(f"GNU sed, 2,500 expressions, on {text.stat().st_size / 1e6:g} MB", command, text, output)
+    line = [program("sed"), "-f", os.fspath(script), os.fspath(text)]
+    return command(
+        f"GNU sed, 2,500 expressions, on {text.stat().st_size / 1e6:g} MB",
+        line,
+        output,
+        text.stat().st_size,
+        env=_C_LOCALE,
+    )
 
 
-def _command(name: str, command: list[str], text: Path, output: Path) -> Peer:
-    def run() -> None:
-        with rewritten(output) as target:
-            subprocess.run(command, stdout=target, env={"LC_ALL": "C"}, check=True)
-
-    return Peer(name, run, text.stat().st_size)
-
-
-def _agree(other: Peer, text: Path, its_output: Path) -> None:
+def _agree(other: Peer, corpus: Path, text: Path, its_output: Path) -> None:
     """Both must do the same work for a ratio to mean anything."""
     other.run()
     our_output = its_output.with_suffix(".ours")
-    _ours("", CORPUS, text, our_output, 2).run()
+    _ours("", corpus, text, our_output, 2).run()
     if not filecmp.cmp(its_output, our_output, shallow=False):
         raise SystemExit(f"our output differs from that of {other.name}")
 

@@ -12,8 +12,8 @@ from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.base import NoParameters
 from acceleratorAPI.functions.cast_gunzip import Gunzip
 from benchmarks import inputs
-from benchmarks.cast_gzip import command, igzip, ours
-from benchmarks.common import Options, Peer, Row, compare, race, rewritten
+from benchmarks.cast_gzip import igzip_peer, ours
+from benchmarks.common import Options, Peer, Row, command, compare, program, race, rewritten
 
 _HARD_BYTES = 100 * 10**6
 
@@ -25,6 +25,7 @@ def measure(work: Path, options: Options) -> list[Row]:
     indexed = work / "members.gz"
     ours(tree, indexed, options.threads, form="members").run()
     rows = _rows(work, options, tree, foreign, "one member by gzip -6")
+    rows += _rows(work, replace(options, threads=1), tree, foreign, "one member by gzip -6")
     rows += _rows(work, options, tree, indexed, "cast_gzip's members")
     rows += _rows(work, replace(options, threads=1), tree, indexed, "cast_gzip's members")
     for hard, what in (
@@ -36,11 +37,8 @@ def measure(work: Path, options: Options) -> list[Row]:
 
 
 def _gzip(source: Path, packed: Path) -> Path:
-    program = shutil.which("gzip")
-    if program is None:
-        raise SystemExit("this benchmark needs gzip")
     with packed.open("wb") as target:
-        subprocess.run([program, "-6", "-c", str(source)], stdout=target, check=True)
+        subprocess.run([program("gzip"), "-6", "-c", str(source)], stdout=target, check=True)
     return packed
 
 
@@ -56,18 +54,19 @@ def _ours(packed: Path, back: Path, threads: int, size_bytes: int) -> Peer:
 
 def _rows(work: Path, options: Options, content: Path, packed: Path, what: str) -> list[Row]:
     """Rates are in bytes of the content."""
-    back, theirs = work / "back", work / "theirs"
+    back, outputs = work / "back", [work / "igzip.out"]
     size_bytes = content.stat().st_size
     us = _ours(packed, back, options.threads, size_bytes)
-    peers = [igzip(packed, theirs, "-d", size_bytes=size_bytes)]
+    peers = [igzip_peer(packed, outputs[0], "-d", size_bytes=size_bytes)]
     rapidgzip = shutil.which("rapidgzip")
     if rapidgzip is not None:
         line = [rapidgzip, "-P", str(options.threads), "-d", "-c", str(packed)]
-        peers.append(command(f"rapidgzip -P {options.threads}", line, theirs, size_bytes))
+        outputs.append(work / "rapidgzip.out")
+        peers.append(command(f"rapidgzip -P {options.threads}", line, outputs[1], size_bytes))
     rates = race(us, peers, options.rounds)
-    if not filecmp.cmp(content, back, shallow=False):
-        raise SystemExit("cast_gunzip does not give the content back")
-    back.unlink()
-    theirs.unlink()
+    for competitor, output in zip((us, *peers), (back, *outputs), strict=True):
+        if not filecmp.cmp(content, output, shallow=False):
+            raise SystemExit(f"{competitor.name} does not give the content back")
+        output.unlink()
     rows = [compare(us, peer, rates) for peer in peers]
     return [replace(row, subject=f"{row.subject}: {what}, {size_bytes / 1e6:,.0f} MB") for row in rows]

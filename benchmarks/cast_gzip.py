@@ -5,8 +5,6 @@ from __future__ import annotations
 import filecmp
 import gzip
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from acceleratorAPI.files import open_source
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
 from benchmarks import inputs
-from benchmarks.common import Options, Peer, Row, compare, race, rewritten
+from benchmarks.common import Options, Peer, Row, command, compare, igzip, program, race, rewritten
 
 # What pigz needs minutes for, and what cannot be compressed, is shown on less.
 _SIZE_BYTES = 300 * 10**6
@@ -27,9 +25,10 @@ def measure(work: Path, options: Options) -> list[Row]:
     part = inputs.source_tar(min(options.gzip_bytes, _SIZE_BYTES))
     rows = [_against_igzip(work, options, tree, "source tar")]
     rows.append(_against_pigz(work, options, part, 6))
+    rows.append(_against_pigz(work, replace(options, threads=1), part, 6))
     rows.append(_against_pigz(work, options, part, 5))
     rows.append(_against_igzip(work, options, part, "source tar", form="members"))
-    rows.append(_against_igzip(work, replace(options, threads=1), part, "source tar"))
+    rows.append(_against_igzip(work, replace(options, threads=1), tree, "source tar"))
     rows.append(_against_igzip(work, options, inputs.random_bytes(_HARD_BYTES), "random bytes"))
     rows.append(_against_igzip(work, options, inputs.compressed(_HARD_BYTES), "an xz file"))
     return rows
@@ -48,38 +47,23 @@ def ours(source_path: Path, packed: Path, threads: int, **values: Any) -> Peer:
     return Peer(f"cast_gzip{given}, {threads} thread{'s' * (threads > 1)}", run, source_path.stat().st_size)
 
 
-def command(name: str, line: list[str], output: Path, size_bytes: int) -> Peer:
-    """A program that writes to its standard output as a competitor."""
-
-    def run() -> None:
-        with rewritten(output) as target:
-            subprocess.run(line, stdout=target, check=True)
-
-    return Peer(name, run, size_bytes)
-
-
-def igzip(source_path: Path, output: Path, *flags: str, size_bytes: int) -> Peer:
-    """The system's igzip, else that of the package isal."""
-    program = shutil.which("igzip")
-    line = [program] if program else [sys.executable, "-m", "isal.igzip"]
-    name = f"igzip {' '.join(flags)}" + ("" if program else " (python -m isal.igzip)")
-    return command(name, [*line, *flags, "-c", str(source_path)], output, size_bytes)
+def igzip_peer(source_path: Path, output: Path, *flags: str, size_bytes: int) -> Peer:
+    """igzip as a competitor."""
+    line, origin = igzip()
+    return command(f"igzip {' '.join(flags)}{origin}", [*line, *flags, "-c", str(source_path)], output, size_bytes)
 
 
 def _against_igzip(work: Path, options: Options, source: Path, what: str, **values: Any) -> Row:
     packed, theirs = work / "ours.gz", work / "theirs.gz"
     us = ours(source, packed, options.threads, level=1, **values)
-    peer = igzip(source, theirs, "-1", size_bytes=us.size_bytes)
+    peer = igzip_peer(source, theirs, "-1", size_bytes=us.size_bytes)
     return _race(work, options, source, packed, theirs, us, peer, what)
 
 
 def _against_pigz(work: Path, options: Options, source: Path, level: int) -> Row:
-    program = shutil.which("pigz")
-    if program is None:
-        raise SystemExit("this benchmark needs pigz")
     packed, theirs = work / "ours.gz", work / "theirs.gz"
     us = ours(source, packed, options.threads, level=level)
-    line = [program, "-6", f"-p{options.threads}", "-c", str(source)]
+    line = [program("pigz"), "-6", f"-p{options.threads}", "-c", str(source)]
     peer = command(f"pigz -6 -p{options.threads}", line, theirs, us.size_bytes)
     return _race(work, options, source, packed, theirs, us, peer, "source tar")
 
@@ -88,7 +72,8 @@ def _race(
     work: Path, options: Options, source: Path, packed: Path, theirs: Path, us: Peer, peer: Peer, what: str
 ) -> Row:
     rates = race(us, [peer], options.rounds)
-    check(source, packed, work / "back")
+    for output in (packed, theirs):
+        check(source, output, work / "back")
     size_ratio = packed.stat().st_size / theirs.stat().st_size
     row = compare(us, peer, rates, size_ratio=size_ratio)
     return replace(row, subject=f"{row.subject}: {what}, {us.size_bytes / 1e6:,.0f} MB")

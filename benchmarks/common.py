@@ -7,11 +7,13 @@ import io
 import json
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -94,6 +96,37 @@ def race(ours: Peer, others: Sequence[Peer], rounds: int) -> dict[str, list[floa
             peer.after()
         print(f"  {ours.name}: round {number} of {rounds}", file=sys.stderr, flush=True)
     return rates
+
+
+def program(name: str) -> str:
+    """Where a program is; ends the benchmark when it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        raise SystemExit(f"this benchmark needs {name}")
+    return found
+
+
+def igzip() -> tuple[list[str], str]:
+    """The system's igzip, else that of the package isal: its command line, and what its name in tables ends with."""
+    found = shutil.which("igzip")
+    return ([found], "") if found else ([sys.executable, "-m", "isal.igzip"], " (python -m isal.igzip)")
+
+
+def command(
+    name: str,
+    line: Sequence[str],
+    output: Path,
+    size_bytes: int,
+    after: Callable[[], None] = lambda: None,
+    env: Mapping[str, str] | None = None,
+) -> Peer:
+    """A program that writes to its standard output as a competitor."""
+
+    def run() -> None:
+        with rewritten(output) as target:
+            subprocess.run(line, stdout=target, check=True, env=env)
+
+    return Peer(name, run, size_bytes, after)
 
 
 @contextlib.contextmanager

@@ -14,21 +14,20 @@ from acceleratorAPI.functions.axonerve_hyperfire import HyperFire, ProcessParame
 from acceleratorAPI.functions.cast_gzip import Gzip, GzipParameters
 from benchmarks import inputs
 from benchmarks.axonerve_hyperfire import CORPUS
-from benchmarks.common import make_text
+from benchmarks.common import rewritten
 
 Work = Callable[[Source, Target], object]
 _BYTES = 256 * 10**6
 _ROUNDS = 6
 
 
-def hyperfire(work: Path) -> tuple[Path, Work]:
+def hyperfire() -> tuple[Path, Work]:
     function = HyperFire(2)
     function.configure(StartParameters(), CORPUS)
-    text = make_text(work / "text", _BYTES)
-    return text, lambda source, target: function.process(source, target, ProcessParameters())
+    return inputs.text(_BYTES), lambda source, target: function.process(source, target, ProcessParameters())
 
 
-def gzip(_work: Path) -> tuple[Path, Work]:
+def gzip() -> tuple[Path, Work]:
     function = Gzip(2)
     return inputs.source_tar(_BYTES), lambda source, target: function.process(source, target, GzipParameters())
 
@@ -38,10 +37,10 @@ SUBJECTS = {"hyperfire": hyperfire, "gzip": gzip}
 
 def main() -> None:
     reuse_freed_memory()
+    text, work = SUBJECTS[sys.argv[1]]()
     with tempfile.TemporaryDirectory(prefix="acceleratorapi-profile-") as folder:
-        text, work = SUBJECTS[sys.argv[1]](Path(folder))
         for _ in range(_ROUNDS):
-            with open_source(text) as source, open(Path(folder) / "out", "wb", buffering=0) as target:
+            with open_source(text) as source, rewritten(Path(folder) / "out") as target:
                 work(source, target)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import mmap
 from pathlib import Path
 
 from acceleratorAPI.functions.secureic_trng import RandomBytes, RandomParameters, SourceName
 from acceleratorAPI.native._kernels import has_rdseed
-from benchmarks.common import Options, Peer, Row, compare, race, rewritten
+from benchmarks.common import Options, Peer, Row, command, compare, program, race, rewritten
 
 RDSEED_SHARE = 64
+# Of a page: random ones are never alike.
+_START_BYTES = 16
 
 
 def measure(work: Path, options: Options) -> list[Row]:
@@ -41,7 +41,8 @@ def _ours(work: Path, source: SourceName, size_bytes: int, threads: int) -> Peer
         with rewritten(output) as target:
             function.process(None, target, parameters)
 
-    return Peer(f"secureic_trng, {source}, {threads} threads", run, size_bytes)
+    name = f"secureic_trng, {source}, {threads} threads"
+    return Peer(name, run, size_bytes, after=lambda: check(name, output, size_bytes))
 
 
 def _rdseed(work: Path, size_bytes: int, threads: int) -> Peer | None:
@@ -49,14 +50,17 @@ def _rdseed(work: Path, size_bytes: int, threads: int) -> Peer | None:
 
 
 def _head(work: Path, size_bytes: int) -> Peer:
-    program, output = shutil.which("head"), work / "head.bin"
-    if program is None:
-        raise SystemExit("this benchmark needs head")
+    name, output = "head -c N /dev/urandom", work / "head.bin"
+    line = [program("head"), "-c", str(size_bytes), "/dev/urandom"]
+    return command(name, line, output, size_bytes, after=lambda: check(name, output, size_bytes))
 
-    def run() -> None:
-        with rewritten(output) as target:
-            subprocess.run([program, "-c", str(size_bytes), "/dev/urandom"], stdout=target, check=True)
-        if os.path.getsize(output) != size_bytes:
-            raise SystemExit("head wrote another size")
 
-    return Peer("head -c N /dev/urandom", run, size_bytes)
+def check(name: str, output: Path, size_bytes: int) -> None:
+    """All was written: it has its size, and no two pages begin alike, as those would that nobody wrote."""
+    with output.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        starts = range(0, len(content) - _START_BYTES + 1, mmap.PAGESIZE)
+        different = len({content[start : start + _START_BYTES] for start in starts})
+        if (len(content), different) != (size_bytes, len(starts)):
+            raise SystemExit(
+                f"{name}: {len(content)} bytes with {different} different pages, not {size_bytes} random ones"
+            )
