@@ -151,4 +151,5 @@ def check_parameters(model: type[Parameters], values: Mapping[str, Any], functio
             raise ParameterError(f"{function}: unknown parameter {name!r}; {hint}") from None
         if first["type"] == "missing":
             raise ParameterError(f"{function}: parameter {name!r} is required") from None
-        raise ParameterError(f"{function}: parameter {name!r} = {first['input']!r}: {first['msg']}") from None
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's words, before a validator's own
+        raise ParameterError(f"{function}: parameter {name!r} = {first['input']!r}: {said}") from None
