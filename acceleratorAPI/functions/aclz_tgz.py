@@ -134,9 +134,9 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         title="Tar and gzip of files and folders",
         description=(
             "Packs a file or a whole folder into a tar archive (POSIX pax), a compressed one, or compresses a file to "
-            "gzip, deflated on all cores with Intel ISA-L. An archive may also grow file by file: the first call has "
-            "`startOfTx` 1, the last has `endOfTx` 1 and gives the archive. What is added is safe against a crash of "
-            "the worker and a restart of the node."
+            "gzip, deflated on all cores with Intel ISA-L (levels 0 to 3) or zlib-ng (4 to 9). An archive may also "
+            "grow file by file: the first call has `startOfTx` 1, the last has `endOfTx` 1 and gives the archive. What "
+            "is added is safe against a crash of the worker and a restart of the node."
         ),
         version="1.0",
         folder=True,
@@ -302,9 +302,10 @@ def _check_order(state: State | None, *, first: bool) -> State:
         StateError: it does not fit what was called before.
     """
     if first and state is not None:
+        has = f"{state.members} member{'' if state.members == 1 else 's'}"
         raise StateError(
-            f"aclz_tgz: an archive of {state.members} member{'s' * (state.members != 1)} is open: add to it with startOfTx=0, finish it with "
-            "startOfTx=0 and endOfTx=1, or stop to drop it"
+            f"aclz_tgz: an archive of {has} is open: add to it with startOfTx=0, finish it with startOfTx=0 and "
+            "endOfTx=1, or stop to drop it"
         )
     if not first and state is None:
         raise StateError("aclz_tgz: no archive is open: begin one with startOfTx=1, or leave startOfTx and endOfTx out")
