@@ -186,7 +186,7 @@ def _started(result: StartResult) -> dict[str, Any]:
 
 def _stopped(result: StopResult) -> dict[str, Any]:
     app = _app(result)
-    app["specific"].setdefault("my_message", result.message)
+    app["specific"].setdefault("my_message", str(result))
     return {"app": app}
 
 

@@ -144,7 +144,7 @@ def test_stop_modes_in_every_spelling(mode: Any, here: Path) -> None:
     assert succeeded
     (instance,) = list_instances()
     assert instance.status == "stopped"
-    assert instance.id in answer["app"]["specific"]["my_message"] + answer["app"]["msg"]
+    assert f"use it again with instance_id={instance.id!r}" in answer["app"]["specific"]["my_message"]
     again = AcceleratorClass("cast_gzip", instance_id=instance.id)
     assert again.start()[0]
     assert again.stop(stop_mode="0")[0]

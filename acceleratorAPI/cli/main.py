@@ -79,12 +79,11 @@ class _Steps(logging.Handler):
 
 
 def run() -> None:
-    """Run the command line and leave with its exit code; Typer makes Ctrl-C a silent 130."""
+    """Run the command line and leave with its exit code; Typer makes Ctrl-C a 130."""
     if sys.stderr is None:  # Python has none when the caller closed it (2>&-).
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the whole run
-    steps = logging.getLogger("acceleratorAPI.progress")
-    steps.setLevel(logging.INFO)
-    steps.addHandler(_Steps())
+    output.steps.setLevel(logging.INFO)
+    output.steps.addHandler(_Steps())
     try:
         app()
     except AcceleratorError as error:

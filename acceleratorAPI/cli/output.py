@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TextIO
@@ -19,6 +20,9 @@ from acceleratorAPI.errors import (
     NodeError,
     StateError,
 )
+
+# What a provider says while it makes a machine.
+steps = logging.getLogger("acceleratorAPI.progress")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -43,6 +47,11 @@ def exit_code(error: AcceleratorError) -> int:
 def say(message: str) -> None:
     """One line for the person, on stderr."""
     print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def no_steps() -> None:
+    """Leave out what a provider says while it makes a machine."""
+    steps.setLevel(logging.WARNING)
 
 
 def answers(specific: Mapping[str, Any], stream: TextIO) -> None:

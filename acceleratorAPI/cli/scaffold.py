@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shutil
+import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +35,8 @@ def render(name: str) -> dict[str, str]:
             f"function name {name[:80]!r}: use lower-case letters and digits, parts joined by single '_', "
             f"a letter first, at most {_LONGEST_NAME} characters (like 'change_case')"
         )
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names:
+        raise ParameterError(f"function name {name!r}: a word of Python or a module it brings; choose another")
     marks = {
         "@NAME@": name,
         "@DASHED@": name.replace("_", "-"),

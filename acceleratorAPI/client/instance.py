@@ -47,7 +47,7 @@ def end_instance(instance_id: str, mode: StopMode, *, provider: str | None = Non
         return f"{instance_id} is terminated"
     if mode is StopMode.STOP:
         found.stop(instance)
-        return f"{instance_id} is stopped; use it again with instance_id={instance_id!r}"
+        return f"{instance_id} is stopped"
     return f"{instance_id} is kept at {instance.url}"
 
 

@@ -337,6 +337,9 @@ class Job:
             self._report("upload", progress.bytes_fetched, progress.bytes_total)
         elif progress.bytes_delivered:
             self._report("download", progress.bytes_delivered, progress.bytes_out)
+        elif self._source is None:
+            total = progress.bytes_out if progress.state == "succeeded" else progress.bytes_expected
+            self._report("compute", progress.bytes_out, total)
         else:
             self._report("compute", progress.bytes_in, progress.bytes_total)
 

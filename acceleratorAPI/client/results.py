@@ -134,7 +134,9 @@ class StopResult:
         return {**values, "stop_mode": self.stop_mode.name if self.stop_mode is not None else None}
 
     def __str__(self) -> str:
-        return self.message
+        if self.stop_mode is not StopMode.STOP or self.instance_id is None:
+            return self.message
+        return f"{self.message}; use it again with instance_id={self.instance_id!r}"
 
 
 def size_text(size_bytes: int) -> str:

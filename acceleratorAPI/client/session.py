@@ -176,7 +176,7 @@ class Session:
         if self.stop_mode is StopMode.TERM:
             told = f"{name} is terminated"
         elif self.stop_mode is StopMode.STOP:
-            told = f"{name} is stopped; use it again with instance_id={name!r}"
+            told = f"{name} is stopped"
         else:
             told = f"{name} is kept at {self.node.url}"
         provider, instance = self.place.provider, self.place.instance

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Protocol
@@ -32,9 +33,16 @@ _COPY_BYTES = 1 << 20
 
 
 def _member_name(name: str) -> str:
-    if not name or name.startswith("/") or name.endswith("/") or "\0" in name or ".." in name.split("/"):
+    """The one spelling of a member's path."""
+    if not name:
+        raise ValueError("is empty; leave it out for the file's own name")
+    if "\0" in name:
+        raise ValueError("use a name without zero bytes")
+    if name.startswith("/") or ".." in name.split("/"):
         raise ValueError("use a relative path without '..'")
-    return name
+    if name.endswith(("/", "/.")) or name == ".":
+        raise ValueError("names a folder; name the file in it, like 'folder/file'")
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 class TgzConfigureParameters(Parameters):
@@ -104,7 +112,10 @@ class _Part(BlockKernel[tuple[int, int]]):
 
 @dataclass(frozen=True, slots=True)
 class _Addition:
-    """What one call adds: plain bytes of the archive, the user's name for them, how many members they are."""
+    """What one call adds: plain bytes of the archive, the user's name for them, how many members they are.
+
+    The name of a folder ends in '/'.
+    """
 
     name: str
     source: _Counting
@@ -123,9 +134,9 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
         title="Tar and gzip of files and folders",
         description=(
             "Packs a file or a whole folder into a tar archive (POSIX pax), a compressed one, or compresses a file to "
-            "gzip, deflated on all cores with Intel ISA-L. An archive may also grow file by file: the first call has "
-            "`startOfTx` 1, the last has `endOfTx` 1 and gives the archive. What is added is safe against a crash of "
-            "the worker and a restart of the node."
+            "gzip, deflated on all cores with Intel ISA-L (levels 0 to 3) or zlib-ng (4 to 9). An archive may also "
+            "grow file by file: the first call has `startOfTx` 1, the last has `endOfTx` 1 and gives the archive. What "
+            "is added is safe against a crash of the worker and a restart of the node."
         ),
         version="1.0",
         folder=True,
@@ -176,7 +187,8 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
             source.normalise()
         if not parameters.place[1]:
             source.omit_end()
-        return self._add(_Addition(source_info(source).name, Intake(source), folder=source), target, parameters)
+        name = source_info(source).name
+        return self._add(_Addition(name and f"{name}/", Intake(source), folder=source), target, parameters)
 
     def _file(self, source: Source, info: SourceInfo, parameters: TgzParameters) -> _Addition:
         name = parameters.name or info.name or "data"
@@ -196,25 +208,34 @@ class Tgz(Function[TgzConfigureParameters, TgzParameters]):
                 f"aclz_tgz: form = {parameters.form!r}: an archive that grows is 'single'; leave it out"
             )
         with transaction:
-            before = _check_order(self._open(transaction), first=first)
+            before = _check_order(self._open(transaction, first=first), first=first)
             if not last and self.job and before.job == self.job:
                 # This very job, begun again after a crash: its part is in.
                 return _added(before, addition.source.bytes_in, 0)
-            if addition.name and addition.name in before.names:
-                raise InputError(f"aclz_tgz: {addition.name!r} is in the archive already; give this one another name=")
+            _check_name(addition.name, before.names)
             if not last:
                 return self._continue(addition, before, transaction, parameters)
             outcome = self._finish(addition, before, transaction, target, parameters)
             transaction.give(before, self.job)
             return outcome
 
-    def _open(self, transaction: Transaction) -> State | None:
-        """The archive that grows, if there is one; also one that this very job gave before a crash."""
+    def _open(self, transaction: Transaction, *, first: bool) -> State | None:
+        """The archive that grows, if there is one; also one that this very job gave before a crash.
+
+        Raises:
+            StateError: the call is to go on with one that was given.
+        """
         state = transaction.state
         if state is None or not state.given:
             return state
         if self.job and state.job == self.job:
             return replace(state, given=False)
+        if not first:
+            to = f"to job {state.job}" if state.job else "already"
+            raise StateError(
+                f"aclz_tgz: no archive is open: the last one was given {to}; begin again with startOfTx=1, or leave "
+                "startOfTx and endOfTx out"
+            )
         transaction.drop()
         return None
 
@@ -281,13 +302,34 @@ def _check_order(state: State | None, *, first: bool) -> State:
         StateError: it does not fit what was called before.
     """
     if first and state is not None:
+        has = f"{state.members} member{'' if state.members == 1 else 's'}"
         raise StateError(
-            f"aclz_tgz: an archive of {state.members} members is open: add to it with startOfTx=0, finish it with "
-            "startOfTx=0 and endOfTx=1, or stop to drop it"
+            f"aclz_tgz: an archive of {has} is open: add to it with startOfTx=0, finish it with startOfTx=0 and "
+            "endOfTx=1, or stop to drop it"
         )
     if not first and state is None:
         raise StateError("aclz_tgz: no archive is open: begin one with startOfTx=1, or leave startOfTx and endOfTx out")
     return state or State()
+
+
+def _check_name(name: str, names: Collection[str]) -> None:
+    """See that ``tar`` can unpack ``name`` beside what the archive has.
+
+    Raises:
+        InputError: it cannot.
+    """
+    shown = name.rstrip("/")
+    if not shown:  # mode 1 keeps no names
+        return
+    if shown in names or f"{shown}/" in names:
+        way = "rename the folder" if name.endswith("/") else "give this one another name="
+        raise InputError(f"aclz_tgz: {shown!r} is in the archive already; {way}")
+    parents = shown.split("/")[:-1]
+    above = next((path for path in itertools.accumulate(parents, "{}/{}".format) if path in names), None)
+    if above is not None:
+        raise InputError(f"aclz_tgz: name = {name!r}: {above!r} is a file of the archive; name another folder")
+    if name == shown and any(other.startswith(f"{name}/") for other in names):
+        raise InputError(f"aclz_tgz: {name!r} is a folder of the archive; give this one another name=")
 
 
 def _copy(source: Source, target: Target, size_bytes: int | None = None) -> int:

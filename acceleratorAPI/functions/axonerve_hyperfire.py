@@ -202,9 +202,9 @@ def _compile(datafile: Path, ignore_case: bool) -> WordReplacer:
         replacer = WordReplacer(corpus, ignore_case)
     except CorpusError as error:
         line, text, reason = error.args
-        place = f"line {line}: {text.decode('utf-8', 'backslashreplace')!r}: " if line else ""
+        place = f"the corpus, line {line}: {text.decode('utf-8', 'backslashreplace')!r}: " if line else ""
         # Not its path: a node has it under a name of its own.
-        raise DatafileError(f"the corpus, {place}{reason}") from None
+        raise DatafileError(place + reason) from None
     if _smallest_block(replacer) * replacer.growth > _LARGEST_OUTPUT:
         raise DatafileError(
             f"the corpus: a word of {replacer.longest_word} bytes next to one that grows {replacer.growth} times needs "

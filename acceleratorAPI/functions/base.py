@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from acceleratorAPI.drivers.base import FolderSource, Measurement, Source, Target
 from acceleratorAPI.errors import InputError, ParameterError, nearest
@@ -22,6 +22,15 @@ class Parameters(BaseModel):
     """Base of a function's parameters. Each field has a type, a default or none, and a description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Python and pydantic take ``True`` for 1."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and int in (kinds := (kind, *get_args(kind))) and bool not in kinds:
+            raise ValueError("use a number, not true or false")
+        return value
 
 
 class NoParameters(Parameters):
@@ -151,4 +160,5 @@ def check_parameters(model: type[Parameters], values: Mapping[str, Any], functio
             raise ParameterError(f"{function}: unknown parameter {name!r}; {hint}") from None
         if first["type"] == "missing":
             raise ParameterError(f"{function}: parameter {name!r} is required") from None
-        raise ParameterError(f"{function}: parameter {name!r} = {first['input']!r}: {first['msg']}") from None
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's words, before a validator's own
+        raise ParameterError(f"{function}: parameter {name!r} = {first['input']!r}: {said}") from None

@@ -28,7 +28,9 @@ _BEST_ISAL_LEVEL = 3
 class GzipParameters(Parameters):
     """Parameters of ``process``."""
 
-    level: int = Field(1, ge=0, le=9, description="0 (quickest) to 9 (smallest): 0 to 3 by ISA-L, 4 to 9 by zlib-ng.")
+    level: int = Field(
+        1, ge=0, le=9, description="0 (quickest) to 9 (usually smallest): 0 to 3 by ISA-L, 4 to 9 by zlib-ng."
+    )
     block_size: int = Field(
         1 << 20,
         ge=64 << 10,

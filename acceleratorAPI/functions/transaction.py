@@ -30,7 +30,7 @@ class State:
         plain_bytes: that went into it, before compression.
         crc32: of those.
         members: entries of the archive.
-        names: of the files and folders added.
+        names: of the files and folders added; a folder's ends in '/'.
         job: the one that added last; when it begins again, what it adds is there already.
         given: that job gave the archive, so that none is open any more.
     """

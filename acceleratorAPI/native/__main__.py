@@ -19,7 +19,8 @@ def main() -> None:
         if limit
         else f"{cpu_level()} ({_VARIABLE} is not set)",
         **paths(),
-        "deflate, inflate, CRC-32": "ISA-L, by its own dispatch",
+        "deflate 0 to 3, inflate, CRC-32": "ISA-L, by its own dispatch",
+        "deflate 4 to 9": "zlib-ng, by its own dispatch",
     }
     width = max(map(len, rows))
     sys.stdout.writelines(f"{name:<{width}}  {path}\n" for name, path in rows.items())

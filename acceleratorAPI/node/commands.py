@@ -3,8 +3,8 @@
 A small input follows its line, and a small output the line of its ``done``, as the bytes they are.
 
 A worker answers each command (not ``InputNews``) with ``{"event": "started"}``, any number of ``{"event": "progress",
-"bytes_in", "bytes_out"}``, then one ``{"event": "done", ...}`` or ``{"event": "error", "code", "message"}``, with a
-``"traceback"`` for the log when the function raised something of its own.
+"bytes_in", "bytes_out", "bytes_expected"}``, then one ``{"event": "done", ...}`` or ``{"event": "error", "code",
+"message"}``, with a ``"traceback"`` for the log when the function raised something of its own.
 """
 
 from __future__ import annotations

@@ -174,7 +174,11 @@ class Engine:
                 state=row.state, bytes_in=row.bytes_in, bytes_total=row.input_bytes, bytes_out=row.bytes_out
             )
         found = Progress(
-            state=live.state, bytes_in=live.bytes_in, bytes_total=row.input_bytes, bytes_out=live.bytes_out
+            state=live.state,
+            bytes_in=live.bytes_in,
+            bytes_total=row.input_bytes,
+            bytes_out=live.bytes_out,
+            bytes_expected=live.bytes_expected,
         )
         if live.courier is not None:
             found.bytes_total = found.bytes_total or live.courier.bytes_total

@@ -23,6 +23,7 @@ class LiveJob:
         upload: its input, when that comes by itself.
         courier: carries what comes from a URL into the spool, or goes from there to a URL.
         bytes_out: in the output's file already.
+        bytes_expected: what these will be, when the function has said.
         held: the output, when it is small and its request waits for it; set before ``ended``.
         waiters: requests that wait for it.
         keep: nobody waits any more: an output that is ``held`` goes to the spool after all.
@@ -40,6 +41,7 @@ class LiveJob:
     call: Call = field(init=False)
     bytes_in: int = 0
     bytes_out: int = 0
+    bytes_expected: int | None = None
     held: bytes | None = None
     waiters: int = 0
     keep: bool = False

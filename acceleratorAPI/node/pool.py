@@ -36,7 +36,7 @@ PATIENCE_S = 30.0
 _LINE_LIMIT_BYTES = 16 << 20
 
 
-def _nothing(_bytes_in: int, _bytes_out: int) -> None:
+def _nothing(_bytes_in: int, _bytes_out: int, _bytes_expected: int | None) -> None:
     """For a call whose progress nobody follows."""
 
 
@@ -50,7 +50,7 @@ class Call:
     """
 
     def __init__(
-        self, command: Command, progress: Callable[[int, int], None] = _nothing, *, long: bool = False
+        self, command: Command, progress: Callable[[int, int, int | None], None] = _nothing, *, long: bool = False
     ) -> None:
         self.command = command
         self.long = long
@@ -184,7 +184,7 @@ class Slot:
             if event["event"] == "started":
                 call.started.set()
             elif event["event"] == "progress":
-                call.progress(event["bytes_in"], event["bytes_out"])
+                call.progress(event["bytes_in"], event["bytes_out"], event["bytes_expected"])
             elif event["event"] == "done":
                 return event
             elif event["event"] == "error":

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class Runs:
         if command.source is not None and command.source.grows and not grows:
             command = replace(command, source=self._input(job.row, grows=False))
         call.command, call.long = command, grows or size is None or size > LONG_BYTES
-        call.progress = lambda bytes_in, bytes_out: self._progress(job, bytes_in, bytes_out)
+        call.progress = partial(self._progress, job)
         # Also one that ends before it begins: nothing must wait for it for ever.
         call.answer.add_done_callback(lambda _: call.started.set())
         if grows and upload is not None:
@@ -191,9 +192,9 @@ class Runs:
         job.call = Call(job.command)
         self._enter(job)
 
-    def _progress(self, job: LiveJob, bytes_in: int, bytes_out: int) -> None:
+    def _progress(self, job: LiveJob, bytes_in: int, bytes_out: int, bytes_expected: int | None = None) -> None:
         self._observer.worked(bytes_in - job.bytes_in, bytes_out - job.bytes_out)
-        job.bytes_in, job.bytes_out = bytes_in, bytes_out
+        job.bytes_in, job.bytes_out, job.bytes_expected = bytes_in, bytes_out, bytes_expected
         job.change.notify()
 
     async def _follow(self, job: LiveJob) -> None:

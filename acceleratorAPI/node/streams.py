@@ -32,15 +32,16 @@ SourceT = TypeVar("SourceT", bound=Source)
 class Progress:
     """Counts the bytes a job has moved and tells them a few times a second."""
 
-    def __init__(self, told: Callable[[int, int], None]) -> None:
+    def __init__(self, told: Callable[[int, int, int | None], None]) -> None:
         """Args:
-        told: called with the bytes in and out so far.
+        told: called with the bytes in and out so far, and how many out there will be, if the function has said.
         """
         self._told = told
         self._next = time.monotonic() + PROGRESS_INTERVAL_S
         self._next_bytes = PROGRESS_BYTES
         self.bytes_in = 0
         self.bytes_out = 0
+        self.bytes_expected: int | None = None
 
     def tell(self, *, now_or_never: bool = False) -> None:
         """Tell the counts when the last time is long enough ago, much output waits, or nothing may come for long."""
@@ -48,7 +49,7 @@ class Progress:
         if now_or_never or now >= self._next or self.bytes_out >= self._next_bytes:
             self._next = now + PROGRESS_INTERVAL_S
             self._next_bytes = self.bytes_out + PROGRESS_BYTES
-            self._told(self.bytes_in, self.bytes_out)
+            self._told(self.bytes_in, self.bytes_out, self.bytes_expected)
 
 
 class CountedSource(Generic[SourceT]):
@@ -244,6 +245,7 @@ class CountedTarget:
             )
         if size_bytes > INLINE_BYTES or not isinstance(self._file, SpillingFile):
             refuse_if_too_large(self._file.fileno(), size_bytes)
+        self._progress.bytes_expected = size_bytes
 
 
 @contextlib.contextmanager

@@ -128,7 +128,9 @@ class Worker:
         function = self._configured[key]
         parameters = check_parameters(function.process_parameters, command.parameters, name)
         function.job = command.job
-        progress = Progress(lambda done, made: self._link.send("progress", bytes_in=done, bytes_out=made))
+        progress = Progress(
+            lambda done, made, all_: self._link.send("progress", bytes_in=done, bytes_out=made, bytes_expected=all_)
+        )
         outcome, crc32c, data = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
         measurement = outcome.measurement
         return {

@@ -34,6 +34,7 @@ class Progress(BaseModel):
         bytes_in: read by the function.
         bytes_total: the input's size, ``None`` when there is no input file, or nobody knows yet.
         bytes_out: written by the function.
+        bytes_expected: what these will be, while the job runs and when the function has said.
         bytes_fetched: of an input that the node reads from a URL; ``None`` for any other, and when the job has ended.
         bytes_delivered: of an output that the node writes to a URL; the same.
     """
@@ -42,6 +43,7 @@ class Progress(BaseModel):
     bytes_in: int = 0
     bytes_total: int | None = None
     bytes_out: int = 0
+    bytes_expected: int | None = None
     bytes_fetched: int | None = None
     bytes_delivered: int | None = None
 

@@ -112,6 +112,13 @@ class LocalProvider(Provider):
             folder, record = self._folders.get(instance.id)
             folder.write(replace(record, stop_mode=stop_mode))
 
+    def reap(self, *, dry_run: bool) -> list[str]:
+        """Do and tell what every look at the instances does."""
+        left = self._folders.left_behind()
+        if not dry_run:
+            self._folders.sweep()
+        return left
+
     def diagnose(self, instance: Instance) -> str:
         """Whether the node's process has ended, and where its log is."""
         try:

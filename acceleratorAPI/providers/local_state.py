@@ -49,6 +49,10 @@ class Record:
     maker: ProcessId
     node: ProcessId | None = None
 
+    def is_left_behind(self) -> bool:
+        """Whether it was to end with its user, and has no process any more."""
+        return self.stop_mode is StopMode.TERM and processes.find(self.node or self.maker) is None
+
 
 class InstanceFolder:
     """One instance's folder: ``instance.json``, ``node.json``, ``node.log`` and what the node keeps.
@@ -192,7 +196,7 @@ class Folders:
         """Remove what was to end with its user and has no process any more; what is left, oldest first."""
         left = []
         for folder, record in self._recorded():
-            if record.stop_mode is StopMode.TERM and processes.find(record.node or record.maker) is None:
+            if record.is_left_behind():
                 folder.remove()
             else:
                 left.append((folder, record))
@@ -200,16 +204,24 @@ class Folders:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _LEFT_AFTER_S:
                     shutil.rmtree(path, ignore_errors=True)
-        self._sweep_tokens()
+        for path in self._left_tokens():
+            path.unlink(missing_ok=True)
         return sorted(left, key=lambda entry: entry[1].created)
 
-    def _sweep_tokens(self) -> None:
-        """Remove the tokens of instances that ended by themselves."""
-        with contextlib.suppress(OSError):
-            for path in self._tokens.iterdir():
-                old = time.time() - path.stat().st_mtime > _LEFT_AFTER_S
-                if old and not (self.root / path.name).exists():
-                    path.unlink(missing_ok=True)
+    def left_behind(self) -> list[str]:
+        """What ``sweep`` would remove, a line each."""
+        ended = [record.id for _, record in self._recorded() if record.is_left_behind()]
+        tokens = [path.name for path in self._left_tokens()]
+        return [*(f"{id_}: its process has ended" for id_ in ended), *(f"{id_}: its token" for id_ in tokens)]
+
+    def _left_tokens(self) -> list[Path]:
+        """The tokens of instances that ended by themselves."""
+        with contextlib.suppress(FileNotFoundError):
+            # In the order in which an instance gets them: its hidden folder, its token, its name.
+            tokens = list(self._tokens.iterdir())
+            making = {path.name.split(".")[1] for path in self._entries(hidden=True)}
+            return [path for path in tokens if path.name not in making and not (self.root / path.name).exists()]
+        return []
 
     def _recorded(self) -> Iterator[tuple[InstanceFolder, Record]]:
         for path in self._entries(hidden=False):

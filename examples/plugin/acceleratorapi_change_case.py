@@ -1,4 +1,7 @@
-"""The function ``change_case``: ASCII letters to upper or lower case; all other bytes stay."""
+"""The function ``change_case``: ASCII letters to upper or lower case; all other bytes stay.
+
+What "Replace" stands at is the example; the rest can stay.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from acceleratorAPI.functions.base import Function, NoParameters, Outcome, Param
 from acceleratorAPI.protocol.cards import Card
 
 
+# Replace: what a user can set.
 class CaseParameters(Parameters):
     """Parameters of ``process``; a class like it could hold those of ``start``."""
 
     to: Literal["upper", "lower"] = Field("upper", description="The case that letters get.")
 
 
+# Replace: what is done with the bytes.
 class CaseKernel(BlockKernel[int]):
     """Changes each block on its own, and counts its bytes that changed."""
 
@@ -43,7 +48,8 @@ class ChangeCaseFunction(Function[NoParameters, CaseParameters]):
 
     card = Card(
         name="change_case",
-        title="Upper or lower case",
+        # Replace: what users read of it.
+        title="Change the case of letters",
         description="Changes the case of the ASCII letters of a file of any size.",
         version="1.0",
         limits=("Letters beyond ASCII stay as they are.",),

@@ -11,11 +11,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import psutil
 import pytest
+import typer
 from remote_servers import WebServer, _certificate, web  # noqa: F401
+from rich.text import Text
+
+from acceleratorAPI.cli.main import app
 
 CLI = [sys.executable, "-m", "acceleratorAPI"]
 
@@ -259,6 +265,51 @@ def test_help_has_examples(home: Path, command: str) -> None:
         assert b"Examples" in done.stdout
 
 
+def help_texts(command: click.Command, path: str = "") -> Iterator[tuple[str, str]]:
+    """All that ``--help`` prints of a command, its parameters and its own commands."""
+    for text in (command.help, command.short_help, command.epilog):
+        yield path, text or ""
+    for parameter in command.params:
+        yield f"{path} {parameter.name}", getattr(parameter, "help", None) or ""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from help_texts(inner, f"{path} {name}")
+
+
+def test_no_help_text_is_taken_for_markup() -> None:
+    texts = list(help_texts(typer.main.get_command(app)))
+    assert len(texts) > 100
+    assert [(place, text) for place, text in texts if Text.from_markup(text).plain != text] == []
+
+
+def test_quiet_leaves_only_errors_and_asked_answers(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"a")
+    done = run(home, "process", "cast_gzip", tmp_path / "in", tmp_path / "out", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    asked = run(home, "process", "silex_sha3", tmp_path / "in", "-q")
+    assert asked.stdout.startswith(b"digest  ")
+    assert asked.stderr == b""
+    failed = run(home, "process", "cast_gzip", tmp_path / "none", tmp_path / "out", "-q")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith(b"error: ")
+
+
+def test_what_stop_and_start_say_can_be_typed(home: Path, tmp_path: Path) -> None:
+    started = run(home, "start", "cast_gzip", "--name", "a b")
+    assert b"acceleratorapi process 'a b' IN OUT    end it:  acceleratorapi stop 'a b'" in started.stderr
+    (instance,) = json.loads(run(home, "instances", "--json").stdout)
+    stopped = run(home, "stop", "a b", "--stop-mode", "STOP")
+    assert b"instance_id=" not in stopped.stderr
+    again = f"acceleratorapi start cast_gzip --instance-id {instance['id']}\n"
+    assert stopped.stderr.decode().endswith(again)
+    gone = run(home, "process", "a b", tmp_path, tmp_path / "out")
+    assert gone.returncode == 2
+    assert b"error: 'a b' is neither a function nor a started accelerator; " in gone.stderr
+    assert run(home, *again.split()[1:]).returncode == 0
+    by_id = run(home, "stop", instance["id"], "--stop-mode", "STOP")
+    assert by_id.stderr.decode().endswith(f"acceleratorapi start FUNCTION --instance-id {instance['id']}\n")
+    assert run(home, "stop", instance["id"]).returncode == 0
+
+
 def test_node_serve_help(home: Path) -> None:
     done = run(home, "node", "serve", "--help")
     assert done.returncode == 0
@@ -298,7 +349,7 @@ def test_ctrl_c_leaves_nothing(home: Path, tmp_path: Path) -> None:
             assert process.stderr is not None
             said = process.stderr.read()
         assert process.wait(30) == 130, said
-    assert said == b""
+    assert said == b"interrupted; nothing was written\n"
     assert not (tmp_path / "out").exists()
     assert list(tmp_path.glob(".*partial")) == []
     assert nodes_of(home) == []

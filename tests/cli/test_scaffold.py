@@ -76,7 +76,14 @@ def test_a_bad_name_is_one_clear_line_and_nothing_is_written(tmp_path: Path, nam
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["a", "none", "block", "no", "function", "x" * 50, "class", "a_1_b"])
+@pytest.mark.parametrize("name", ["class", "import", "os", "json"])
+def test_a_word_of_python_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match=f"function name '{name}': a word of Python or a module it brings"):
+        scaffold.create(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "none", "block", "no", "function", "x" * 50, "klass", "a_1_b"])
 def test_no_good_name_collides_with_what_the_module_uses(tmp_path: Path, name: str) -> None:
     folder = scaffold.create(name, tmp_path)
     module = folder / f"acceleratorapi_{name}.py"

@@ -250,13 +250,45 @@ def test_calls_out_of_order_say_what_to_do() -> None:
         run(function, b"", startOfTx=0, endOfTx=0)
     run(function, b"1", startOfTx=1, endOfTx=0, name="a")
     for values in ({"startOfTx": 1, "endOfTx": 0}, {}, {"startOfTx": 1, "endOfTx": 1}):
-        with pytest.raises(StateError, match=r"an archive of 1 members is open: .* finish it with"):
+        with pytest.raises(StateError, match=r"an archive of 1 member is open: .* finish it with"):
             run(function, b"", **values)
     with pytest.raises(InputError, match="'a' is in the archive already; give this one another name="):
         run(function, b"", endOfTx=0, name="a")
+    function.job = "7"
     assert members(gzip.decompress(run(function, b"2", endOfTx=1, name="b")[0])) == {"a": b"1", "b": b"2"}
-    with pytest.raises(StateError, match="no archive is open"):
-        run(function, b"", endOfTx=1)
+    function.job = "8"
+    for _ in range(2):
+        with pytest.raises(StateError, match="the last one was given to job 7; begin again with startOfTx=1"):
+            run(function, b"", endOfTx=1)
+
+
+@pytest.mark.parametrize(
+    ("there", "added", "said"),
+    [
+        ("t.txt", "./t.txt", "'t.txt' is in the archive already; give this one another name="),
+        ("a/b", "a//./b", "'a/b' is in the archive already"),
+        ("t.txt", "t.txt/x", "name = 't.txt/x': 't.txt' is a file of the archive"),
+        ("a/b", "a/b/c/d", "'a/b' is a file of the archive"),
+        ("a/b/c", "a/b", "'a/b' is a folder of the archive; give this one another name="),
+    ],
+)
+def test_a_name_that_tar_could_not_unpack_is_refused(there: str, added: str, said: str) -> None:
+    function = made(TAR)
+    run(function, b"1", startOfTx=1, name=there)
+    with pytest.raises(InputError, match=said):
+        run(function, b"2", endOfTx=1, name=added)
+    archive, _ = run(function, b"2", endOfTx=1, name="./other//file")
+    assert members(archive) == {there: b"1", "other/file": b"2"}
+
+
+def test_a_folder_added_again_is_to_be_renamed(tree: Path) -> None:
+    function = made(TAR)
+    run(function, tree, startOfTx=1)
+    with pytest.raises(InputError, match="'tree' is in the archive already; rename the folder"):
+        run(function, tree, endOfTx=1)
+    with pytest.raises(InputError, match="'tree' is in the archive already; give this one another name="):
+        run(function, b"", endOfTx=1, name="tree")
+    assert "tree/more" in members(run(function, b"", endOfTx=1, name="tree/more")[0])
 
 
 @pytest.mark.parametrize(
@@ -264,7 +296,9 @@ def test_calls_out_of_order_say_what_to_do() -> None:
     [
         (TAR, {"name": "/etc/passwd"}, "relative path"),
         (TAR, {"name": "a/../../b"}, "relative path"),
-        (TAR, {"name": ""}, "relative path"),
+        (TAR, {"name": ""}, "name' = '': is empty; leave it out"),
+        (TAR, {"name": "dir/"}, "'dir/': names a folder; name the file in it"),
+        (TAR, {"name": "./."}, "names a folder"),
         (TAR, {"startOfTx": 2}, "startOfTx"),
         (TAR, {"level": 77}, "level"),
         (TAR, {"deterministc": True}, "did you mean 'deterministic'"),

@@ -197,8 +197,8 @@ def configured(tmp_path: Path, corpus: bytes, ignore_case: bool = False) -> tupl
 @pytest.mark.parametrize(
     ("corpus", "said"),
     [
-        (b"", "empty"),
-        (b"\xef\xbb\xbf", "empty"),
+        (b"", "^the corpus is empty"),
+        (b"\xef\xbb\xbf", "^the corpus is empty"),
         (b"a,1\nb\n", r"line 2: 'b': no comma"),
         (b"a,1\n\nb,2\n", r"line 2: '': no comma"),
         (b"a,1\r\n,2\r\n", r"line 2: ',2': the word before the comma is empty"),

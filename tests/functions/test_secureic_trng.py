@@ -18,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acceleratorAPI import Accelerator
+from acceleratorAPI.client.results import TransferProgress
 from acceleratorAPI.errors import DiskFullError, FunctionFailedError, ParameterError
 from acceleratorAPI.functions import secureic_trng
 from acceleratorAPI.functions.base import Outcome, check_parameters
 from acceleratorAPI.functions.secureic_trng import BLOCK_BYTES, RandomBytes, RandomParameters, SourceName
 from acceleratorAPI.native._kernels import EntropyError, HealthTests, fill_from_kernel, fill_from_rdseed, has_rdseed
+from acceleratorAPI.node.streams import PROGRESS_BYTES, Progress, file_target
 from acceleratorAPI.testing.function_contract import FunctionContract
 
 SOURCES = [name for name in get_args(SourceName) if name != "rdseed" or has_rdseed()]
@@ -272,6 +274,16 @@ def test_filling_wants_writable_memory() -> None:
             fill(b"read-only")
 
 
+def test_progress_tells_how_much_there_will_be(tmp_path: Path) -> None:
+    told: list[tuple[int, int, int | None]] = []
+    progress = Progress(lambda *counts: told.append(counts))
+    size_bytes = PROGRESS_BYTES + 1
+    with file_target(str(tmp_path / "out"), progress, None, spooled=False) as target:
+        RandomBytes(2).process(None, target, RandomParameters(nbBytes=size_bytes))
+    assert told
+    assert {expected for _, _, expected in told} == {size_bytes}
+
+
 def test_through_a_node(tmp_path: Path) -> None:
     output = tmp_path / "random.bin"
     with Accelerator("secureic_trng") as accelerator:
@@ -279,10 +291,16 @@ def test_through_a_node(tmp_path: Path) -> None:
         result = accelerator.process(dst=output, nbBytes=1_000_001)
         assert output.stat().st_size == result.bytes_out == 1_000_001
         assert result.specific["source"] == "kernel"
+        told: list[TransferProgress] = []
+        accelerator.process(dst=output, nbBytes=2_000_000, progress=told.append)
+        assert (told[-1].phase, told[-1].bytes_done, told[-1].bytes_total) == ("compute", 2_000_000, 2_000_000)
+        accelerator.process(dst=output, nbBytes=1_000_001)
         assert len(accelerator.process(nbBytes=10, source="chacha20").data or b"") == 10
         assert accelerator.process(nbBytes=0).data == b""
         with pytest.raises(ParameterError, match="nbBytes"):
             accelerator.process(dst=output, nbBytes=-1)
+        with pytest.raises(ParameterError, match=r"'nbBytes' = True: use a number, not true or false$"):
+            accelerator.process(dst=output, nbBytes=True)
         with pytest.raises(DiskFullError, match=r"would have 9223372036854775807 bytes and the disk has \d+ free"):
             accelerator.process(dst=output, nbBytes=(1 << 63) - 1)
     assert output.stat().st_size == 1_000_001

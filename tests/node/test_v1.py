@@ -59,7 +59,7 @@ def test_profiling_is_the_kernels(node: Any, copier: Any) -> None:
     assert not [name for name in profiling if "fpga" in name.lower()]
     assert job["progress"] == {
         "state": "succeeded", "bytes_in": 1_000_000, "bytes_total": 1_000_000, "bytes_out": 1_000_000,
-        "bytes_fetched": None, "bytes_delivered": None,
+        "bytes_expected": None, "bytes_fetched": None, "bytes_delivered": None,
     }  # fmt: skip
 
 

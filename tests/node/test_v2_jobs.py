@@ -44,7 +44,7 @@ def test_a_whole_job(node: Any, copier: Any) -> None:
     answer = begin(node, wait=30, configuration=copier["url"], upload=created(node, 5, b"hello"), name="a.txt")
     assert answer.status == 201
     record = answer.json
-    urls = {"bytes_fetched": None, "bytes_delivered": None}
+    urls = {"bytes_expected": None, "bytes_fetched": None, "bytes_delivered": None}
     assert record["progress"] == {"state": "succeeded", "bytes_in": 5, "bytes_total": 5, "bytes_out": 5, **urls}
     assert record["result"]["crc32c"] == f"{crc32c(b'hello'):08x}"
     assert (record["input_name"], record["attempts"], record["failure"]) == ("a.txt", 1, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,19 @@ def test_what_a_killed_client_left_half_made_is_swept(provider: LocalProvider, i
     os.utime(old, (time.time() - 3600,) * 2)
     assert provider.instances() == []
     assert os.listdir(instances) == [young.name]
+
+
+def test_reap_removes_the_token_of_an_instance_that_ended_by_itself(provider: LocalProvider, instances: Path) -> None:
+    tokens = instances.with_name("tokens")
+    folder, record = Folders(instances).make("cast_gzip", ended())
+    shutil.rmtree(folder.path)  # as its node does
+    (instances / ".local-22222222.cc").mkdir()  # one that is being made
+    (tokens / "local-22222222").touch()
+    for dry_run in (True, False):
+        assert provider.reap(dry_run=dry_run) == [f"{record.id}: its token"]
+        assert (tokens / record.id).exists() is dry_run
+    assert provider.reap(dry_run=False) == []
+    assert os.listdir(tokens) == ["local-22222222"]
 
 
 def test_what_another_client_is_making_is_left_alone(provider: LocalProvider, instances: Path) -> None:

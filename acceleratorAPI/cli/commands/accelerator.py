@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +15,19 @@ import typer
 from acceleratorAPI.cli import output, progress, remembered
 from acceleratorAPI.cli.output import AsJson
 from acceleratorAPI.config import keywords
-from acceleratorAPI.errors import FunctionUnknownError, InputError, InstanceNotFoundError, ParameterError, StateError
+from acceleratorAPI.errors import (
+    FunctionUnknownError,
+    InputError,
+    InstanceNotFoundError,
+    ParameterError,
+    StateError,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from acceleratorAPI.client.accelerator import Accelerator
     from acceleratorAPI.client.results import ProcessResult
+    from acceleratorAPI.protocol.stop import StopMode
 
 PROCESS_EXAMPLES = """
 Examples:
@@ -79,7 +88,7 @@ def process(
     instance_ip: Address = None,
     conf: Conf = None,
     node_opens_urls: NodeOpensUrls = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Process a file or folder: start, process and stop in one go, or on an accelerator started before."""
@@ -88,7 +97,9 @@ def process(
     read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
     ready = _ready(name, datafile, provider, instance_ip, conf, node_opens_urls, start_with)
-    with ready as accelerator, contextlib.ExitStack() as stack:
+    if quiet:
+        output.no_steps()
+    with _interrupted(target or source), ready as accelerator, contextlib.ExitStack() as stack:
         if write_to is None and read_from is not None and not accelerator.takes_input:
             # One name alone is the output of a function that reads nothing.
             read_from, write_to, target = None, _standard(sys.stdout, "OUT") if source == "-" else source, source
@@ -105,9 +116,13 @@ def process(
         _check_delivery(result, target, kept=kept)
     if as_json:
         output.document(result.as_dict(), sys.stderr if target == "-" else sys.stdout)
-    else:
+        return
+    if not quiet:
         output.say(str(result))
-        output.answers(result.specific, sys.stdout if target is None else sys.stderr)
+    if target is None:
+        output.answers(result.specific, sys.stdout)
+    elif not quiet:
+        output.answers(result.specific, sys.stderr)
 
 
 def _check_delivery(result: ProcessResult, target: str | None, *, kept: bool) -> None:
@@ -180,6 +195,7 @@ def start(
         output.document({"name": name, **result.as_dict()})
     else:
         output.say(str(result))
+        name = shlex.quote(name)
         output.say(f"use it:  acceleratorapi process {name} IN OUT    end it:  acceleratorapi stop {name}")
 
 
@@ -191,12 +207,15 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop an accelerator started before, or any instance."""
+    from acceleratorAPI.protocol.stop import StopMode
+
     known = remembered.load()
     if name not in known and (ended := _end_instance(name, stop_mode)) is not None:
         if as_json:
             output.document({"name": name, "message": ended})
         else:
             output.say(ended)
+            _say_how_to_go_on(StopMode.parse(stop_mode), name)
         return
     entry = remembered.find(name)
     try:
@@ -208,7 +227,16 @@ def stop(
     if as_json:
         output.document({"name": name, **result.as_dict()})
     else:
-        output.say(str(result))
+        output.say(result.message)
+        _say_how_to_go_on(result.stop_mode, result.instance_id, entry.accelerator)
+
+
+def _say_how_to_go_on(stop_mode: StopMode | None, instance_id: str | None, function: str = "FUNCTION") -> None:
+    """What to do with an instance that was stopped, not removed."""
+    from acceleratorAPI.protocol.stop import StopMode
+
+    if stop_mode is StopMode.STOP and instance_id is not None:
+        output.say(f"use it again:  acceleratorapi start {function} --instance-id {instance_id}")
 
 
 def _end_instance(instance_id: str, stop_mode: str) -> str | None:
@@ -271,6 +299,7 @@ def _ready(
 ) -> Iterator[Accelerator]:
     """A started accelerator: the remembered one called ``name``, else one just for this command."""
     from acceleratorAPI.client.accelerator import Accelerator
+    from acceleratorAPI.functions import registry
 
     entry = remembered.load().get(name)
     if entry is not None:
@@ -282,8 +311,25 @@ def _ready(
     with Accelerator(
         name, config_file=conf, provider=provider, instance_ip=instance_ip, node_opens_urls=node_opens_urls
     ) as accelerator:
-        accelerator.start(datafile, **start_with)
+        try:
+            accelerator.start(datafile, **start_with)
+        except FunctionUnknownError:
+            names = {*registry.installed(), *remembered.load()}
+            raise FunctionUnknownError(
+                f"{name!r} is neither a function nor a started accelerator; {nearest(name, names)}"
+            ) from None
         yield accelerator
+
+
+@contextlib.contextmanager
+def _interrupted(target: str | None) -> Iterator[None]:
+    """Say what Ctrl-C has left."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # What standard output has taken cannot be taken back.
+        output.say("interrupted" if target == "-" else "interrupted; nothing was written")
+        raise
 
 
 def _split(name: str, parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

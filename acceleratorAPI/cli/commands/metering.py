@@ -49,7 +49,7 @@ def metering(
     node: Annotated[Path | None, typer.Option(metavar="DIR", help="A node's state folder: its own records.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was used: as the store of [accelize] counts it, else by the records of this machine's nodes."""
+    """Show what was used: as the configured store counts it, else by the records of this machine's nodes."""
     from acceleratorAPI.client.store import StoreClient
     from acceleratorAPI.config import Configuration
 

@@ -33,7 +33,9 @@ def frames(intake: Intake, limits: Limits, buffers: Buffers, function: str) -> I
             buffers.drop()
             yield png.read(reader, limits)
         else:
-            raise reader.wrong("image", repr(magic)[1:], "starts like no BMP, PPM (P6), PGM (P5) or PNG")
+            raise reader.wrong(
+                "image", repr(magic)[1:], "starts like no BMP, PPM (P6), PGM (P5) or PNG; convert it to one"
+            )
         reader.frame += 1
     if reader.offset == 0:
         raise InputError(f"{function}: the input is empty; give it one image or several, one after the other")

@@ -10,6 +10,7 @@ from acceleratorAPI.functions.base import Outcome
 from acceleratorAPI.testing.function_contract import FunctionContract
 
 
+# Replace: what comes out.
 class TestUpper(FunctionContract):
     function = ChangeCaseFunction
 
