@@ -136,10 +136,11 @@ _TABLES: dict[type[Any], _Table] = {
 
 
 class _Change:
-    """Something to be written, and who waits for it to be on the disk."""
+    """Something to be written, and who waits for it to be on the disk; without ``flush``, in the system's hands."""
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, flush: bool) -> None:
         self.work = work
+        self.flush = flush
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.result: Any = None
         self.error: Exception | None = None
@@ -151,7 +152,7 @@ class _Change:
 
 
 class Database:
-    """Rows in and out. Changes are on the disk when a call returns (WAL, ``synchronous=FULL``)."""
+    """Rows in and out. Changes are on the disk when a call returns (WAL, ``synchronous=FULL``), but for offsets."""
 
     def __init__(self, path: Path) -> None:
         """Raises:
@@ -184,9 +185,12 @@ class Database:
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do ``work`` in a transaction, which others may share; its answer once that is on the disk."""
-        change = _Change(work)
+    async def _write(self, work: Callable[[sqlite3.Connection], T], *, flush: bool = True) -> T:
+        """Do ``work`` in a transaction, which others may share; its answer once that is on the disk.
+
+        Without ``flush`` it survives the end of this process, but perhaps not that of the machine.
+        """
+        change = _Change(work, flush=flush)
         self._changes.append(change)
         if self._writing is None:
             self._write_on()
@@ -208,7 +212,10 @@ class Database:
     def _commit(self, changes: list[_Change]) -> None:
         """All of ``changes`` in one transaction; one that fails undoes itself alone."""
         connection = self._connection
+        flush = any(change.flush for change in changes)
         try:
+            if not flush:
+                connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             for change in changes:
                 connection.execute("SAVEPOINT change")
@@ -226,14 +233,23 @@ class Database:
             cause = next((change.error for change in changes if change.error is not None), _named(error))
             for change in changes:
                 change.error = cause
+        finally:
+            if not flush:
+                connection.execute("PRAGMA synchronous=FULL")
 
-    async def insert(self, row: ConfigurationRow | JobRow) -> int:
-        """Add ``row``; its new id, never used before."""
+    async def insert(self, row: ConfigurationRow | JobRow, *, flush: bool = True) -> int:
+        """Add ``row``; its new id, never used before (if a power failure does not take it, without ``flush``)."""
         table = _TABLES[type(row)]
         row.id = await self._write(
-            lambda connection: connection.execute(f"INSERT {table.insert}", table.values(row)).lastrowid or 0
+            lambda connection: connection.execute(f"INSERT {table.insert}", table.values(row)).lastrowid or 0,
+            flush=flush,
         )
         return row.id
+
+    async def flush_job(self, number: int) -> None:
+        """Put a job on the disk that was added without."""
+        statement = "UPDATE jobs SET attempts = attempts WHERE id = ?"
+        await self._write(lambda connection: connection.execute(statement, (number,)))
 
     async def update(self, row: ConfigurationRow | JobRow, *, without_upload: str | None = None) -> None:
         """Write ``row`` as it is now, and remove an upload. A configuration in use takes that from every other one."""
@@ -300,18 +316,20 @@ class Database:
         """All uploads."""
         return await self._select(UploadRow, "ORDER BY created", ())
 
-    async def save_upload(self, row: UploadRow) -> None:
-        """Add or write an upload."""
+    async def save_upload(self, row: UploadRow, *, flush: bool = True) -> None:
+        """Add or write an upload; without ``flush`` a power failure may take it back to how it was written before."""
         table = _TABLES[UploadRow]
         values = table.values(row)
-        await self._write(lambda connection: connection.execute(f"INSERT OR REPLACE {table.insert}", values))
+        await self._write(
+            lambda connection: connection.execute(f"INSERT OR REPLACE {table.insert}", values), flush=flush
+        )
 
     async def delete_upload(self, identifier: str) -> None:
         """Remove an upload's row."""
         await self._write(lambda connection: connection.execute("DELETE FROM uploads WHERE id = ?", (identifier,)))
 
-    async def insert_once(self, row: JobRow, key: str, fingerprint: str, expires: float) -> None:
-        """Add ``row`` under an idempotency key that is not in use."""
+    async def insert_once(self, row: JobRow, key: str, fingerprint: str, expires: float, *, flush: bool = True) -> None:
+        """As ``insert``, under an idempotency key that is not in use."""
         table = _TABLES[JobRow]
 
         def work(connection: sqlite3.Connection) -> int:
@@ -321,7 +339,7 @@ class Database:
             )
             return number
 
-        row.id = await self._write(work)
+        row.id = await self._write(work, flush=flush)
 
     async def expire_keys(self) -> None:
         """Forget idempotency keys whose time is over."""

@@ -131,10 +131,11 @@ class Engine:
         if row.id:
             self._runs.unwritten.pop(row.id, None)
             await self._database.update(row)
+        # Nobody is told of one whose request waits for its output, before it has ended: then it is flushed.
         elif once is not None:
-            await self._database.insert_once(row, once.key, once.fingerprint, once.expires)
+            await self._database.insert_once(row, once.key, once.fingerprint, once.expires, flush=not row.inline)
         else:
-            await self._database.insert(row)
+            await self._database.insert(row, flush=not row.inline)
         configuration = self.configurations.command(row.configuration)
         if configuration is None:
             # Stopped while the row was written: nobody would ever end it.
@@ -184,6 +185,10 @@ class Engine:
             found.bytes_total = found.bytes_total or live.courier.bytes_total
             found.bytes_fetched, found.bytes_delivered = live.courier.bytes_fetched, live.courier.bytes_delivered
         return found
+
+    async def flush(self, number: int) -> None:
+        """Put a job's row on the disk, before somebody is told of one whose request does not wait any longer."""
+        await self._database.flush_job(number)
 
     async def cancel(self, number: int) -> JobRow:
         """End a job; one that has ended stays as it is.

@@ -46,13 +46,15 @@ class Upload:
     Attributes:
         row: as it is, or will be, in the database.
         removed: nothing will come any more.
+        known: the row is on the disk, perhaps with an earlier offset.
         lanes: the requests that put pieces ahead, and where these begin.
         joined: what came of such pieces, ``None`` before the first.
         change: more has arrived, or it was completed or removed.
     """
 
-    def __init__(self, row: UploadRow) -> None:
+    def __init__(self, row: UploadRow, *, known: bool = False) -> None:
         self.row = row
+        self.known = known
         self.removed = False
         self.lock = asyncio.Lock()
         self.joined: Joined | None = None
@@ -83,7 +85,7 @@ class Uploads:
                 log.warning("upload %s: its file lost bytes that were there before; it begins again", row.id)
                 row.offset, row.crc32c, row.complete = 0, 0, False
                 await self._database.save_upload(row)
-            self._uploads[row.id] = Upload(row)
+            self._uploads[row.id] = Upload(row, known=True)
         return set(self._uploads)
 
     async def _sure(self, row: UploadRow) -> bool:
@@ -393,8 +395,11 @@ class Uploads:
             upload.change.notify()
 
     async def _save(self, upload: Upload) -> None:
+        """Write the row. A power failure may take the last pieces, and so may it take that these were there."""
         upload.row.expires = time.time() + self._lifetime_s
-        await self._database.save_upload(upload.row)
+        flush = upload.row.complete or not upload.known
+        await self._database.save_upload(upload.row, flush=flush)
+        upload.known = True
 
     @contextlib.asynccontextmanager
     async def _held(self, upload: Upload) -> AsyncIterator[None]:

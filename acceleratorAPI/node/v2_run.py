@@ -143,6 +143,8 @@ class _Run:
                 row, job = await self._begun(wanted, once)
         if job is not None:
             await self._wait(request, job, asked.wait_s)
+            if not job.ended.is_set():
+                await self._engine.flush(row.id)
         return self._answer(request, row, job)
 
     @contextlib.asynccontextmanager
