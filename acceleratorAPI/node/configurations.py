@@ -11,9 +11,10 @@ from acceleratorAPI.node import logs, results
 from acceleratorAPI.node.commands import Configure
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.observer import Observer
-from acceleratorAPI.node.pool import Call, Pool
+from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.rows import ConfigurationRow, now
 from acceleratorAPI.node.scratch import Scratch
+from acceleratorAPI.node.slot import Call
 from acceleratorAPI.node.spool import Spool
 
 log = logging.getLogger(__name__)

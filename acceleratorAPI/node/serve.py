@@ -266,7 +266,6 @@ def _sandbox(settings: Settings, state: StateFolder) -> Sandbox:
     sandbox = Sandbox(
         settings.sandbox,
         writable=tuple(map(str, (state.scratch, *settings.files_under, *settings.sandbox_allow))),
-        unlisted=(str(state.spool),),
         temporary=str(state.temporary),
         memory_bytes=settings.worker_memory,
     )
