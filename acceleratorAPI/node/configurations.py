@@ -65,8 +65,7 @@ class Configurations:
         return None if found is None else found[1]
 
     async def configure(self, row: ConfigurationRow, parameters: dict[str, Any]) -> ConfigurationRow:
-        """Configure a function with its full ``parameters``; the row says how it went."""
-        await self._database.insert(row)
+        """Configure a function with its full ``parameters``; the row, which is written already, says how it went."""
         logs.note(configuration=row.id, function=row.accelerator)
         command = self._command(row, parameters)
         call, generation = Call(command), self._generation
