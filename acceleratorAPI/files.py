@@ -33,9 +33,7 @@ def open_source(path: os.PathLike[str] | str) -> FileIO:
 
 
 @contextlib.contextmanager
-def replacing(
-    path: os.PathLike[str] | str, *, durable: bool = False, growing: os.PathLike[str] | str | None = None
-) -> Iterator[FileIO]:
+def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterator[FileIO]:
     """Write a file that takes the place of ``path`` only when the block ends without an error.
 
     Where the file system can (``O_TMPFILE``), the file has no name until then, so that not even
@@ -44,8 +42,6 @@ def replacing(
     Args:
         path: the file to make or replace.
         durable: also flush file and folder to the disk before the new name counts.
-        growing: the file's name until then, in the same folder, for those who read while it grows. The folder is
-            then flushed by them: who may not list it cannot.
 
     Raises:
         FileAccessError: the folder is missing or read-only, or ``path`` is a folder.
@@ -59,12 +55,9 @@ def replacing(
         return
     if final.exists() and not os.access(final, os.W_OK):
         raise FileAccessError(f"cannot write {os.fspath(path)!r}: the file is read-only")
-    temporary = Path(growing or final.with_name(f".{final.name[:100]}.{secrets.token_hex(8)}.partial"))
+    temporary = final.with_name(f".{final.name[:100]}.{secrets.token_hex(8)}.partial")
     try:
-        if growing:
-            output, named = FileIO(os.open(temporary, _NEW_FLAGS | os.O_TRUNC, 0o600), "r+b"), True
-        else:
-            output, named = _open_temporary(final.parent, temporary)
+        output, named = _open_temporary(final.parent, temporary)
     except OSError as error:
         raise access_error("write", path, error) from error
     try:
@@ -79,7 +72,7 @@ def replacing(
             if final.exists():
                 os.chmod(temporary, final.stat().st_mode & 0o7777)
             os.replace(temporary, final)
-        if durable and not growing:
+        if durable:
             _sync_folder(final.parent)
     except BaseException:
         if named:

@@ -68,7 +68,7 @@ def acquire(configuration: Configuration, accelerator: str) -> Place:
         try:
             return _running(provider, provider.find(address=address))
         except InstanceNotFoundError:
-            return Place("address", _node_at(address, configuration))
+            return Place("address", node_at(address, configuration))
     instance = provider.create(InstanceSpec(accelerator, os.getpid()))
     return Place("made", _node(provider, instance), provider, instance)
 
@@ -88,7 +88,8 @@ def running_place(provider: Provider, instance: Instance) -> Place:
     return Place("found", _node(provider, instance), provider, instance)
 
 
-def _node_at(address: str, configuration: Configuration) -> NodeClient:
+def node_at(address: str, configuration: Configuration) -> NodeClient:
+    """The node at an address that is no instance's, opened with the token and trust of the configuration."""
     fingerprint = configuration.get("general", "node_fingerprint") or ""
     url = address if "://" in address else f"{'https' if fingerprint else 'http'}://{address}"
     trust = Trust(fingerprint, configuration.get("general", "client_certificate"))

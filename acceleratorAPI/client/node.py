@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 import os
 import random
 import re
@@ -47,7 +48,12 @@ from acceleratorAPI.protocol.status import NodeStatus
 
 CONNECT_S = 10.0
 # No limit on a whole request, only on silence: longer than the node's longest long poll.
+_log = logging.getLogger(__name__)
+
 IDLE_S = 120.0
+# A node whose workers are all busy answers then, and is asked again.
+CONFIGURE_WAIT_S = 30.0
+_LOOK_AGAIN_S = 0.5
 POLL_S = 30
 # Of a piece of an upload and of an output that is followed: what moves is seen to move, so silence is a cut soon.
 PIECE_IDLE_S = 30.0
@@ -160,13 +166,25 @@ class NodeClient:
     def configure(
         self, parameters: Mapping[str, Any], datafile: Input | None, on_read: Callable[[int, int | None], None]
     ) -> ConfigurationRecord:
-        """Make a configuration and wait until the function is ready.
+        """Make a configuration and wait until the function is ready, as long as that takes.
 
         Raises:
             InputError: parameters or datafile are wrong.
         """
-        answer = self._send_form(paths.CONFIGURATION, {"parameters": json.dumps(parameters)}, datafile, on_read)
-        return _configured(_record(ConfigurationRecord, answer))
+        path = f"{paths.CONFIGURATION}?wait={CONFIGURE_WAIT_S:g}"
+        answer = self._send_form(path, {"parameters": json.dumps(parameters)}, datafile, on_read)
+        record = _record(ConfigurationRecord, answer)
+        if not record.processed:
+            _log.warning(
+                "%s: waiting for a free worker to make %s ready; all are busy, or its configuration takes long",
+                self.url,
+                record.accelerator,
+            )
+        while not record.processed:
+            time.sleep(_LOOK_AGAIN_S)
+            look = f"{paths.CONFIGURATION}{record.id}/"
+            record = _record(ConfigurationRecord, self._insist(functools.partial(self._json, "GET", look)))
+        return _configured(record)
 
     def begin_job(self, wanted: JobRequest, key: str) -> JobRecord:
         """Begin a job, or find the one begun with the same ``key``, as it is now. It may have failed."""

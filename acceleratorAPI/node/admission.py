@@ -86,7 +86,7 @@ class Admission:
             raise QuotaError(f"{own} uploads of this token are not complete (--client-uploads {most}); end one of them")
 
     async def check_room(self, client: str, needed_bytes: int) -> None:
-        """So many bytes more in the spool?
+        """So many bytes more in the spool? It is as it was told until the caller waits for something else.
 
         Raises:
             SpoolQuotaError: the client's share of the spool has no room for them.
@@ -132,7 +132,9 @@ class Admission:
         return poured
 
     async def _used_bytes(self, client: str) -> int:
+        # First: nothing may change between the rest and the decision.
+        kept = await self._database.output_bytes(client)
         live = [job for job in self._live.values() if job.row.client == client]
         sent = sum(job.row.input_bytes or 0 for job in live if job.row.input is not None and job.upload is None)
         growing = sum(job.bytes_out for job in live if job.row.output is not None)
-        return self._uploads.bytes_of(client) + sent + growing + await self._database.output_bytes(client)
+        return self._uploads.bytes_of(client) + sent + growing + kept

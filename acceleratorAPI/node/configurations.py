@@ -11,9 +11,10 @@ from acceleratorAPI.node import logs, results
 from acceleratorAPI.node.commands import Configure
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.observer import Observer
-from acceleratorAPI.node.pool import Call, Pool
+from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.rows import ConfigurationRow, now
 from acceleratorAPI.node.scratch import Scratch
+from acceleratorAPI.node.slot import Call
 from acceleratorAPI.node.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -64,8 +65,7 @@ class Configurations:
         return None if found is None else found[1]
 
     async def configure(self, row: ConfigurationRow, parameters: dict[str, Any]) -> ConfigurationRow:
-        """Configure a function with its full ``parameters``; the row says how it went."""
-        await self._database.insert(row)
+        """Configure a function with its full ``parameters``; the row, which is written already, says how it went."""
         logs.note(configuration=row.id, function=row.accelerator)
         command = self._command(row, parameters)
         call, generation = Call(command), self._generation

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from acceleratorAPI.node.change import Change
 from acceleratorAPI.node.commands import Process
 from acceleratorAPI.node.courier import Courier
-from acceleratorAPI.node.pool import Call
 from acceleratorAPI.node.rows import JobRow
+from acceleratorAPI.node.slot import Call
 from acceleratorAPI.node.uploads import Upload
 from acceleratorAPI.protocol.records import JobState
 

@@ -11,7 +11,7 @@ from acceleratorAPI.node.tally import Tally
 from acceleratorAPI.protocol.status import JobStatus
 
 if TYPE_CHECKING:
-    from acceleratorAPI.node.pool import Call
+    from acceleratorAPI.node.slot import Call
     from acceleratorAPI.node.tracing import Tracing
 
 _RECENT = 20

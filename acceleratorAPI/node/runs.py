@@ -20,8 +20,9 @@ from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.disk import disk_error
 from acceleratorAPI.node.live import LiveJob
 from acceleratorAPI.node.observer import Observer
-from acceleratorAPI.node.pool import Call, Pool
+from acceleratorAPI.node.pool import Pool
 from acceleratorAPI.node.rows import JobRow, now
+from acceleratorAPI.node.slot import Call
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.uploads import Upload, Uploads
 
@@ -83,7 +84,7 @@ class Runs:
             data: the input, when it is small and came with a request that waits.
         """
         grows = upload is not None and not upload.row.complete
-        target = row.target or (str(self._spool.path(row.output)) if row.output else None)
+        target = row.target or (str(self._spool.growing(row.output)) if row.output else None)
         command = Process(
             str(row.id),
             configuration,
@@ -92,7 +93,7 @@ class Runs:
             target,
             # A user's own file is written like any other program would; the node's promises are flushed, and can
             # be read while they grow.
-            spooled=row.target is None,
+            spooled=row.output is not None,
             inline=row.inline,
         )
         logs.note(job=row.id, configuration=row.configuration, function=row.accelerator)
@@ -220,11 +221,12 @@ class Runs:
             if row.input_bytes is None and row.input is not None:
                 row.input_bytes = row.bytes_in
             if not answer["has_output"]:
+                self._spool.remove(row.output)
                 row.output, row.bytes_out, row.crc32c = None, 0, None
             elif (data := answer.get("data")) is not None:
                 await self._take(job, data)
             elif row.output is not None:
-                await self._spool.flush_names()
+                await self._spool.place(row.output)
             app = results.processed(answer, legacy_profiling=self._legacy_profiling, metered=self._metered)
             row.result = app.model_dump_json()
             row.state, row.processed_date = "succeeded", now()
@@ -290,7 +292,7 @@ class Runs:
             raise JobCancelledError(job.cancelled)
         if row.output is not None and courier.bytes_delivered is not None:
             if answer["has_output"]:
-                await courier.deliver(self._spool.path(row.output))
+                await courier.deliver(self._spool.growing(row.output))
             self._spool.remove(row.output)
             row.output = None
         return answer

@@ -62,14 +62,14 @@ class Sandbox:
     Attributes:
         mode: ``off`` leaves it everything but core dumps; ``require`` fails where a protection is missing.
         writable: files and folders it may change.
-        unlisted: folders likewise, but of whose files it must know the name.
+        readable: files and folders it may read.
         temporary: its folder for temporary files, which is made.
         memory_bytes: of address space; ``None`` for no limit.
     """
 
     mode: Mode = "auto"
     writable: tuple[str, ...] = ()
-    unlisted: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     temporary: str | None = None
     memory_bytes: int | None = None
 
@@ -101,7 +101,7 @@ def enter(sandbox: Sandbox) -> list[str]:
         found.append("no sockets")
     if alone or shut:
         found.append(NETWORK)
-    if _restrict_files(libc, writable, sandbox.unlisted):
+    if _restrict_files(libc, writable, sandbox.readable):
         # Below "/" everything is allowed.
         found.append("everything is a job's file" if "/" in sandbox.writable else FILES)
     missing = [name for name in (NETWORK, FILES) if name not in found]
@@ -196,7 +196,7 @@ def _refuse_sockets(libc: ctypes.CDLL) -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) == 0)
 
 
-def _restrict_files(libc: ctypes.CDLL, writable: Iterable[str], unlisted: Iterable[str]) -> bool:
+def _restrict_files(libc: ctypes.CDLL, writable: Iterable[str], readable: Iterable[str]) -> bool:
     """Landlock: reading what Python needs, changing what is the worker's, nothing else; no TCP, no signals out."""
     version = libc.syscall(_CREATE, None, ctypes.c_size_t(0), 1)
     if version < 1:
@@ -211,8 +211,7 @@ def _restrict_files(libc: ctypes.CDLL, writable: Iterable[str], unlisted: Iterab
         return False
     try:
         for paths, allowed in (
-            (_readable(), _READ),
-            (unlisted, rights & ~_READ_DIR),
+            ((*_readable(), *readable), _READ),
             ((*writable, *_WRITABLE_SYSTEM), rights),
         ):
             for path in paths:

@@ -39,7 +39,7 @@ from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings
 from acceleratorAPI.node.spool import Spool
 from acceleratorAPI.node.state import StateFolder
-from acceleratorAPI.node.tls import server_context
+from acceleratorAPI.node.tls import fingerprint_of, server_context
 from acceleratorAPI.node.uploads import Uploads
 from acceleratorAPI.node.urls import Urls
 from acceleratorAPI.node.v2 import VERSION
@@ -92,9 +92,10 @@ class _Node:
         tokens = state.tokens(settings.token_file) if settings.auth == "token" else None
         spool = Spool(state.spool)
         sandbox = _sandbox(settings, state)
-        tls = None
+        tls, fingerprint = None, ""
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+            fingerprint = fingerprint_of(settings.tls_cert)
         database = Database(state.database)
         try:
             listener = _listen(settings.host, settings.port)
@@ -126,7 +127,7 @@ class _Node:
         limits = replace(settings.limits, connections=usable_connections(settings.limits.connections))
         guard = Guard(BodyLimits(build(service), limits), tokens, urls.public_host)
         app = Access(SecurityHeaders(guard), observer, log_requests=settings.access_log)
-        hooks = _Hooks(lambda: state.write_address(url, VERSION), self._end_now)
+        hooks = _Hooks(lambda: state.write_address(url, VERSION, fingerprint), self._end_now)
         server = _Server(_configured(app, limits), self._pool, engine, hooks, _Tls(tls, limits.head_s))
         log.info("listening on %s, state in %s", url, state.folder)
         try:
@@ -266,7 +267,6 @@ def _sandbox(settings: Settings, state: StateFolder) -> Sandbox:
     sandbox = Sandbox(
         settings.sandbox,
         writable=tuple(map(str, (state.scratch, *settings.files_under, *settings.sandbox_allow))),
-        unlisted=(str(state.spool),),
         temporary=str(state.temporary),
         memory_bytes=settings.worker_memory,
     )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from crc32c import crc32c as crc32c_of
 
 from acceleratorAPI.errors import DiskFullError
 from acceleratorAPI.node.disk import disk_error, keep_last_bytes
-from acceleratorAPI.node.streams import GROWING
 
 BUFFER_BYTES = 1 << 20
+# What the file of an output is named while it grows: its name with this.
+_GROWING = ".partial"
 RESERVE_BYTES = 2 << 30
 _QUICKLY_GONE_BYTES = 64 << 20
 
@@ -41,7 +42,7 @@ class Spool:
 
     def growing(self, name: str) -> Path:
         """Where the output ``name`` is while it is written."""
-        return self.folder / f"{name}{GROWING}"
+        return self.folder / f"{name}{_GROWING}"
 
     async def flush(self, name: str) -> None:
         """Put the file ``name`` on the disk, with its name.
@@ -49,29 +50,31 @@ class Spool:
         Raises:
             DiskFullError: it does not fit after all.
         """
-        await self._sync((self.path(name), self.folder))
 
-    async def flush_names(self) -> None:
-        """Put the names of all files on the disk.
+        def work() -> None:
+            _sync(self.path(name))
+            _sync(self.folder)
+
+        await self._stored(work)
+
+    async def place(self, name: str) -> None:
+        """Give an output that is whole, and on the disk, its name, there too.
 
         Raises:
             AcceleratorError: it cannot be done.
         """
-        await self._sync((self.folder,))
 
-    async def _sync(self, paths: Sequence[Path]) -> None:
         def work() -> None:
-            try:
-                for path in paths:
-                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                    try:
-                        os.fsync(descriptor)
-                    finally:
-                        os.close(descriptor)
-            except OSError as error:
-                raise disk_error("store the file", error) from error
+            os.replace(self.growing(name), self.path(name))
+            _sync(self.folder)
 
-        await asyncio.get_running_loop().run_in_executor(self.threads, work)
+        await self._stored(work)
+
+    async def _stored(self, work: Callable[[], None]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.threads, work)
+        except OSError as error:
+            raise disk_error("store the file", error) from error
 
     async def holds(self, name: str, size_bytes: int, crc32c: int) -> bool:
         """Whether the file ``name`` begins with so many bytes of that CRC32C: a power failure may have taken some."""
@@ -190,3 +193,11 @@ class SpoolWriter:
     def close(self) -> None:
         """Close the file as it is."""
         os.close(self._descriptor)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

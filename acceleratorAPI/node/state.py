@@ -97,10 +97,17 @@ class StateFolder:
         for place in (self.spool, self.scratch, self.temporary):
             place.mkdir(mode=0o700, exist_ok=True)
 
-    def write_address(self, url: str, version: str) -> None:
-        """Tell the world of this machine that the node listens at ``url``."""
+    def write_address(self, url: str, version: str, fingerprint: str) -> None:
+        """Tell the world of this machine that the node listens at ``url``, with which certificate if any."""
         process = psutil.Process()
-        record = {"pid": process.pid, "create_time": process.create_time(), "url": url, "version": version}
+        record: dict[str, Any] = {
+            "pid": process.pid,
+            "create_time": process.create_time(),
+            "url": url,
+            "version": version,
+        }
+        if fingerprint:
+            record["fingerprint"] = fingerprint
         with replacing(self._address) as file:
             file.write(json.dumps(record).encode() + b"\n")
 

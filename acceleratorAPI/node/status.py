@@ -16,9 +16,9 @@ import psutil
 from acceleratorAPI.node.clients import Client
 from acceleratorAPI.node.commands import Configure
 from acceleratorAPI.node.live import LiveJob
-from acceleratorAPI.node.pool import Call, Slot
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.settings import Settings, is_loopback
+from acceleratorAPI.node.slot import Call, Slot
 from acceleratorAPI.node.tally import WINDOW_S
 from acceleratorAPI.protocol.status import (
     JobCounts,

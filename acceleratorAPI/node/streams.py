@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from io import BytesIO, FileIO
 from typing import Generic, TypeVar
 
@@ -21,8 +22,6 @@ from acceleratorAPI.native.folder import FolderReader, TarReader
 from acceleratorAPI.node.commands import INLINE_BYTES, Input, InputNews
 from acceleratorAPI.node.disk import disk_error, keep_last_bytes, refuse_if_too_large
 
-# What the file of an output in the spool is named while it grows: its name with this.
-GROWING = ".partial"
 PROGRESS_INTERVAL_S = 0.05
 PROGRESS_BYTES = 4 << 20
 
@@ -257,7 +256,7 @@ def file_source(
         memory = CountedSource(BytesIO(given.data), SourceInfo(given.name, len(given.data)), progress)
         yield memory
         return
-    with open_source(given.path) as file:
+    with given.file or open_source(given.path) as file:
         if given.grows:
             info = SourceInfo(given.name, given.size_bytes)
             yield CountedSource(GrowingFile(file, arrival, progress), info, progress)
@@ -276,7 +275,7 @@ def folder_source(given: Input, progress: Progress, arrival: Arrival) -> Iterato
             if given.data is not None:
                 reader = TarReader(BytesIO(given.data))
             else:
-                file = stack.enter_context(open_source(given.path))
+                file = stack.enter_context(given.file or open_source(given.path))
                 reader = TarReader(GrowingFile(file, arrival, progress) if given.grows else file)
         else:
             reader = stack.enter_context(FolderReader(given.path))
@@ -287,32 +286,58 @@ class _DroppedError(Exception):
     """Keeps a file from taking its place."""
 
 
-@contextlib.contextmanager
-def file_target(
-    path: str, progress: Progress, max_bytes: int | None, *, spooled: bool, inline: bool = False
-) -> Iterator[CountedTarget]:
-    """The output file, which appears at the end of a block without an error, unless the job dropped it.
+def own_target(path: str, progress: Progress, max_bytes: int | None) -> AbstractContextManager[CountedTarget]:
+    """The user's own file, which appears at the end of a block without an error, unless the job dropped it.
 
     Args:
         path: of the file.
         progress: counts its bytes.
         max_bytes: how many these may be.
-        spooled: it is in the spool.
+
+    Raises:
+        DiskFullError: no space left.
+    """
+    return _target(replacing(path), progress, max_bytes, summed=False)
+
+
+def spool_target(
+    open_file: Callable[[], FileIO], progress: Progress, max_bytes: int | None, *, inline: bool
+) -> AbstractContextManager[CountedTarget]:
+    """An output for the spool, on the disk at the end of a block without an error.
+
+    Args:
+        open_file: gives the file; called at once, or when it is needed.
+        progress: counts its bytes.
+        max_bytes: how many these may be.
         inline: a small output is no file, but ``held``.
 
     Raises:
         DiskFullError: no space left.
     """
-    growing = path + GROWING if spooled else None
+    return _target(_flushed(open_file, inline=inline), progress, max_bytes, summed=True)
+
+
+@contextlib.contextmanager
+def _flushed(open_file: Callable[[], FileIO], *, inline: bool) -> Iterator[FileIO | SpillingFile]:
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> FileIO:
+            return stack.enter_context(open_file())
+
+        output = SpillingFile(opened) if inline else opened()
+        yield output
+        if not (isinstance(output, SpillingFile) and output.in_memory):
+            os.fsync(output.fileno())
+
+
+@contextlib.contextmanager
+def _target(
+    file: AbstractContextManager[FileIO | SpillingFile], progress: Progress, max_bytes: int | None, *, summed: bool
+) -> Iterator[CountedTarget]:
     functions_own: BaseException | None = None
     try:
-        with contextlib.ExitStack() as stack:
-
-            def open_file() -> FileIO:
-                return stack.enter_context(replacing(path, durable=spooled, growing=growing))
-
-            output = SpillingFile(open_file) if inline else open_file()
-            target = CountedTarget(output, progress, max_bytes, summed=spooled)
+        with file as output:
+            target = CountedTarget(output, progress, max_bytes, summed=summed)
             try:
                 yield target
             except BaseException as error:

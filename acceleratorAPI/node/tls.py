@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 from pathlib import Path
@@ -41,6 +42,12 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.
             raise ConfigurationError(f"--tls-client-ca {str(client_ca)!r} cannot be used: {_why(error)}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def fingerprint_of(certificate: Path) -> str:
+    """SHA-256, in hex, of the certificate that stands first in a PEM file: the one clients are shown."""
+    first = certificate.read_text("ascii").partition(ssl.PEM_HEADER)[2].partition(ssl.PEM_FOOTER)[0]
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(f"{ssl.PEM_HEADER}{first}{ssl.PEM_FOOTER}")).hexdigest()
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
-    from acceleratorAPI.node.pool import Call
+    from acceleratorAPI.node.slot import Call
 
 log = logging.getLogger(__name__)
 

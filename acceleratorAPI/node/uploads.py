@@ -130,8 +130,14 @@ class Uploads:
             partial=partial,
             client=client,
         )
-        await asyncio.get_running_loop().run_in_executor(self._spool.threads, self._spool.reserve, row.id, length or 0)
+        # Counts from here on: whoever checked the client's quotas has not waited since.
         self._uploads[row.id] = upload = Upload(row)
+        try:
+            await in_thread(self._spool.threads, self._spool.reserve, row.id, length or 0)
+        except BaseException:
+            del self._uploads[row.id]
+            self._spool.remove(row.id)
+            raise
         return upload
 
     def get(self, identifier: str) -> Upload:

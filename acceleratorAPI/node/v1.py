@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -30,6 +31,13 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="The id a record was an
 PageNumber = Annotated[int, Query(ge=1, le=2**31, description="The page, from 1; ten records a page, newest first.")]
 MAX_WAIT_S = 60
 Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the job's end before answering.")]
+
+ConfigureWait = Annotated[
+    float | None,
+    Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the function; absent: as long as it takes."),
+]
+# Configurations on their way, whether or not their requests still wait.
+_making: set[asyncio.Task[None]] = set()
 
 
 def both(router: APIRouter, method: str, path: str, **options: Any) -> Callable[[Route], Route]:
@@ -69,13 +77,14 @@ def _configuration_routes(routes: APIRouter, service: Service) -> None:
         responses=openapi.errors(400, 402, 404, 408, 413, 415, 503, 507),
         openapi_extra=openapi.CONFIGURATION_BODY,
     )
-    async def create(request: Request) -> Any:
+    async def create(request: Request, wait: ConfigureWait = None) -> Any:
         """Make a function ready for jobs, with its parameters and configuration file, and answer when it is.
 
-        It becomes the active configuration. Older ones stay usable by their `url` until `stop`.
+        It becomes the active configuration. Older ones stay usable by their `url` until `stop`. With `wait` the answer
+        may come before, with `processed` false: then read its record until that is true.
         """
         async with read_form(request, service.spool, service.engine.admission) as form:
-            return await _configure(service, form, service.urls.base(request))
+            return await _configure(service, form, service.urls.base(request), wait)
 
     @both(
         routes,
@@ -127,7 +136,7 @@ def _stop_route(routes: APIRouter, service: Service) -> None:
         return {"app": app.model_dump(exclude={"profiling"}), "inerror": False, "errorcode": None}
 
 
-async def _configure(service: Service, form: Form, base: str) -> Any:
+async def _configure(service: Service, form: Form, base: str, wait_s: float | None) -> Any:
     request = asked.parse(form.fields.get("parameters"))
     name = service.function_name(request.accelerator)
     kind = registry.load(name)
@@ -148,14 +157,23 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
         datafile=form.spooled,
         datafile_name=form.filename,
     )
-    row = await service.engine.configurations.configure(row, request.parameters)
+    await service.database.insert(row)
     form.keep()
-    if service.metering is not None and application is not None:
-        await service.metering.charge(row.id, application)
-    if row.inerror:
+    work = asyncio.create_task(_make(service, row, request.parameters, application))
+    _making.add(work)
+    work.add_done_callback(_making.discard)
+    if (await asyncio.wait([work], timeout=wait_s))[0]:
+        await work
+    if row.inerror and row.processed_date:
         app = App.model_validate_json(row.result or "{}")
         return problem(400, row.errorcode or "error", app.msg, app=app)
     return configuration_record(row, base)
+
+
+async def _make(service: Service, row: ConfigurationRow, parameters: dict[str, Any], application: str | None) -> None:
+    await service.engine.configurations.configure(row, parameters)
+    if service.metering is not None and application is not None:
+        await service.metering.charge(row.id, application)
 
 
 def _process_routes(routes: APIRouter, service: Service) -> None:

@@ -204,7 +204,8 @@ class _Run:
             if not text.isascii():
                 text = json.dumps(record.model_dump())
             if len(text) <= _RECORD_BYTES:
-                headers["Job-Record"] = text
+                # DEL is the one control character that JSON leaves as it is, and no field may hold it.
+                headers["Job-Record"] = text.replace("\x7f", "\\u007f")
             headers["Repr-Digest"] = crc32c_field(row.crc32c or 0)
             return Response(job.held, 200, headers, "application/octet-stream")
         if row.output is not None:

@@ -1,7 +1,7 @@
 """A worker process: configures functions and runs one job at a time. It ends when its node does.
 
-Started by the node as ``python -m acceleratorAPI.node.worker FD THREADS MAX_OUTPUT SANDBOX``; imports nothing of the
-HTTP service.
+Started by the node as ``python -m acceleratorAPI.node.worker FD FILES_FD THREADS MAX_OUTPUT SANDBOX``; imports nothing
+of the HTTP service.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from acceleratorAPI.drivers.memory import reuse_freed_memory
-from acceleratorAPI.errors import AcceleratorError, ConfigurationError, FunctionFailedError
+from acceleratorAPI.errors import AcceleratorError, ConfigurationError, FunctionFailedError, error_from_code
 from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import Function, Outcome, Parameters, check_parameters
-from acceleratorAPI.node.commands import Command, Configure, InputNews, Process, decode
+from acceleratorAPI.node.commands import Command, Configure, InputNews, OutputFile, Process, decode
+from acceleratorAPI.node.descriptors import Taker
 from acceleratorAPI.node.redact import scrubbed
 from acceleratorAPI.node.sandbox import Sandbox, enter
-from acceleratorAPI.node.streams import Arrival, Progress, file_source, file_target, folder_source
+from acceleratorAPI.node.streams import Arrival, Progress, file_source, folder_source, own_target, spool_target
 
 KEPT_CONFIGURATIONS = 4
 _PR_SET_PDEATHSIG = 1
@@ -39,10 +41,15 @@ _TRACEBACK_CHARACTERS = 16384
 
 
 class Link:
-    """The worker's end of the socket pair: commands come in by a thread, events go out from any thread."""
+    """The worker's ends of two socket pairs: messages, and open files.
 
-    def __init__(self, descriptor: int) -> None:
+    Commands come in by a thread, events go out from any thread.
+    """
+
+    def __init__(self, descriptor: int, files_descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        self._files = Taker(files_descriptor)
+        self._outputs: queue.SimpleQueue[OutputFile] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self.arrival = Arrival()
         self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
@@ -51,13 +58,27 @@ class Link:
     def _receive(self) -> None:
         with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
             for line in lines:
-                message = decode(line, lines.read)
+                message = decode(line, lines.read, lambda: self._files.take("rb"))
                 if isinstance(message, InputNews):
                     self.arrival.tell(message)
+                elif isinstance(message, OutputFile):
+                    self._outputs.put(message)
                 else:
                     self.commands.put(message)
         # The node is gone: whatever a kernel is doing, nobody wants it any more.
         os._exit(0)
+
+    def open_output(self) -> FileIO:
+        """A new file of the spool, for the output of the running job.
+
+        Raises:
+            AcceleratorError: there can be none.
+        """
+        self.send("output")
+        answer = self._outputs.get()
+        if answer.code:
+            raise error_from_code(answer.code, answer.message)
+        return self._files.take("r+b")
 
     def send(self, event: str, data: bytes | None = None, **values: Any) -> None:
         """One event to the node, and the bytes that follow it."""
@@ -100,6 +121,9 @@ class Worker:
             message = scrubbed(f"{configuration.function} failed: {type(error).__name__}: {error}", secrets)
             message = " ".join(message.split())
             self._link.send("error", code=FunctionFailedError.code, message=message, traceback=trace)
+        finally:
+            if isinstance(command, Process) and command.source is not None and command.source.file is not None:
+                command.source.file.close()
 
     def _configure(self, command: Configure) -> dict[str, Any]:
         started = time.perf_counter()
@@ -131,7 +155,7 @@ class Worker:
         progress = Progress(
             lambda done, made, all_: self._link.send("progress", bytes_in=done, bytes_out=made, bytes_expected=all_)
         )
-        outcome, crc32c, data = _run(function, command, parameters, progress, self._link.arrival, self._max_output)
+        outcome, crc32c, data = _run(function, command, parameters, progress, self._link, self._max_output)
         measurement = outcome.measurement
         return {
             "data": data,
@@ -151,7 +175,7 @@ def _run(
     command: Process,
     parameters: Parameters,
     progress: Progress,
-    arrival: Arrival,
+    link: Link,
     max_output: int | None,
 ) -> tuple[Outcome, int | None, bytes | None]:
     """One job between its ends; also the CRC32C of an output for the spool, and that output itself if it is small."""
@@ -159,15 +183,17 @@ def _run(
     with contextlib.ExitStack() as stack:
         target = None
         if command.target is not None:
-            file = file_target(command.target, progress, max_output, spooled=command.spooled, inline=command.inline)
+            target = stack.enter_context(own_target(command.target, progress, max_output))
+        elif command.spooled:
+            file = spool_target(link.open_output, progress, max_output, inline=command.inline)
             target = stack.enter_context(file)
         if given is not None and given.folder:
-            folder = stack.enter_context(folder_source(given, progress, arrival))
+            folder = stack.enter_context(folder_source(given, progress, link.arrival))
             outcome = function.process_folder(folder, target, parameters)
             if folder.warning:
                 outcome = replace(outcome, specific={"warning": folder.warning, **outcome.specific})
         else:
-            source = stack.enter_context(file_source(given, progress, arrival)) if given is not None else None
+            source = stack.enter_context(file_source(given, progress, link.arrival)) if given is not None else None
             outcome = function.process(source, target, parameters)
         if not outcome.has_output and target is not None:
             target.drop()
@@ -183,18 +209,19 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """``argv``: the inherited socket's number, a job's threads, the bytes it may give (0: any), the sandbox as JSON."""
+    """``argv``: numbers of the inherited sockets, a job's threads, the bytes it may give (0: any), the sandbox."""
     # Ctrl-C goes to the terminal's whole group; what becomes of jobs is the node's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # First of all: what a function's import or a second thread begins is under it.
     try:
-        protections = enter(Sandbox(**json.loads(sys.argv[4])))
+        protections = enter(Sandbox(**json.loads(sys.argv[5])))
     except ConfigurationError as error:
         sys.exit(f"acceleratorAPI.node.worker: {error}")
     # A change of user namespace would undo it.
     _die_with_parent()
     reuse_freed_memory()
-    Worker(Link(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]) or None).run(protections)
+    link = Link(int(sys.argv[1]), int(sys.argv[2]))
+    Worker(link, int(sys.argv[3]), int(sys.argv[4]) or None).run(protections)
 
 
 if __name__ == "__main__":

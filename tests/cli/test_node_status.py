@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from acceleratorAPI.cli.status_view import duration, size
+from acceleratorAPI.providers.certificates import make_certificate
 
 CLI = [sys.executable, "-m", "acceleratorAPI"]
 
@@ -67,6 +71,70 @@ def test_a_bare_address_needs_its_token(home: Path, started: str) -> None:
     assert refused.stderr.startswith(f"error: {listed['url']} does not take the token (any more): see ")
     assert "ACCELERATOR_NODE_TOKEN" in refused.stderr
     assert token not in done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def served(home: Path, *options: str) -> Iterator[tuple[Path, str]]:
+    """State folder and URL of a node that was started by hand, with the default state folder."""
+    command = [*CLI, "node", "serve", "--port", "0", "--slots", "1", *options]
+    state = home / "state" / "acceleratorapi" / "node"
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment(home)) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (state / "node.json").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield state, json.loads((state / "node.json").read_text())["url"]
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def status(home: Path, *arguments: str, **more: str) -> dict[str, Any]:
+    done = run(home, "node", "status", "--json", *arguments, **more)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (document,) = found if isinstance(found, list) else [found]
+    return document
+
+
+def test_a_node_served_on_this_machine(home: Path) -> None:
+    with served(home) as (state, url):
+        for arguments in (
+            [],
+            ["--state", str(state)],
+            ["--url", url],
+            ["--url", url.replace("http://127.0.0.1", "localhost")],
+        ):
+            found = status(home, *arguments)
+            assert (found["url"], found["instance"]) == (url, None)
+        assert run(home, "node", "status", ACCELERATOR_NODE_TOKEN="wrong").returncode == 4
+    done = run(home, "node", "status", "--state", str(state))
+    assert (done.returncode, str(state) in done.stderr) == (3, True)
+
+
+def test_tls_and_client_certificates_are_those_of_the_configuration(home: Path, tmp_path: Path) -> None:
+    ours, theirs = make_certificate(), make_certificate()
+    for name, made in (("ours", ours), ("theirs", theirs)):
+        (tmp_path / name).mkdir()
+        made.write(tmp_path / name)
+    (tmp_path / "both.pem").write_bytes(ours.certificate + ours.key)
+    files = {"cert": "theirs/tls-cert", "key": "theirs/tls-key", "client-ca": "ours/tls-cert"}
+    options = [part for name, file in files.items() for part in (f"--tls-{name}", f"{tmp_path}/{file}.pem")]
+    conf = tmp_path / "accelerator.conf"
+    conf.write_text(f"[general]\nclient_certificate = {tmp_path}/both.pem\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with served(home, *options) as (state, url):
+        assert status(home, "--conf", str(conf))["url"] == url
+        assert status(elsewhere, "--state", str(state), "--conf", str(conf))["url"] == url
+        token = (state / "token").read_text().strip()
+        known = f"node_token = {token}\nnode_fingerprint = {theirs.fingerprint}\n"
+        conf.write_text(conf.read_text() + known)
+        assert status(elsewhere, "--url", url.removeprefix("https://"), "--conf", str(conf))["url"] == url
+        conf.write_text(conf.read_text().replace(theirs.fingerprint, ours.fingerprint))
+        assert run(elsewhere, "node", "status", "--url", url, "--conf", str(conf)).returncode == 3
 
 
 def test_watching_in_json_is_a_line_a_look(home: Path, started: str) -> None:

@@ -12,6 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
+from node.conftest import eventually
+
+from acceleratorAPI.client import node as client_node
+from acceleratorAPI.client.transfer import Input
+from acceleratorAPI.errors import DatafileError
 
 TUS = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
 JSON = {"Content-Type": "application/json"}
@@ -43,6 +48,32 @@ def test_one_key_fifty_times_in_parallel_is_one_job(node: Any, copier: Any) -> N
     assert node.get("/v2/jobs").json["count"] == before + 1
     other = begin(node, "fifty-jobs", configuration=copier["url"], upload=url, name="other")
     assert (other.status, other.json["code"]) == (422, "key-used")
+
+
+def test_a_configuration_waits_for_a_worker_as_long_as_it_takes(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = nodes("--slots", "1")
+    job = node.send(node.configure("test_slow"), b"x" * 100, seconds=600)
+    node.until(job, lambda r: r["progress"]["bytes_in"] > 0)
+    fields = {"parameters": json.dumps({"env": {"accelerator": "test_copy"}})}
+    early = node.post("/v1.0/configuration/?wait=0.1", fields).json
+    assert (early["processed"], early["inerror"], early["used"]) == (False, False, False)
+    monkeypatch.setattr(client_node, "CONFIGURE_WAIT_S", 0.1)
+    client = client_node.NodeClient(node.url, node.token)
+    with ThreadPoolExecutor(1) as threads:
+        wanted = {"env": {"accelerator": "test_copy"}}
+        started = threads.submit(client.configure, wanted, None, lambda *_: None)
+        eventually(lambda: "waiting for a free worker to make test_copy ready" in caplog.text)
+        assert not started.done()
+        assert node.request("DELETE", f"/v2/jobs/{job['id']}").status == 204
+        assert started.result(60).processed
+        refused = threads.submit(
+            client.configure, {"env": {"accelerator": "test_words"}}, Input(b"wrong"), lambda *_: None
+        )
+        with pytest.raises(DatafileError, match="line 1"):
+            refused.result(60)
+    assert eventually(lambda: node.get(f"/v1.0/configuration/{early['id']}/").json["processed"])
 
 
 @pytest.mark.parametrize("stage", ["queued", "uploading", "running", "finishing"])

@@ -6,7 +6,8 @@ import pytest
 
 from acceleratorAPI.errors import JobCancelledError, NodeBusyError
 from acceleratorAPI.node.commands import Configure
-from acceleratorAPI.node.pool import Call, Pool
+from acceleratorAPI.node.pool import Pool
+from acceleratorAPI.node.slot import Call
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 50])

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 TUS = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
@@ -55,6 +57,19 @@ def test_uploads_of_one_token(nodes: Any) -> None:
     assert node.request("PATCH", path, b"0123456789", {**TUS, "Upload-Offset": "0"}).status == 204
     # Complete ones do not count.
     assert upload(node, 10).status == 201
+
+
+def test_creations_at_the_same_time_share_a_quota(nodes: Any) -> None:
+    node = nodes("--slots", "1", "--client-uploads", "7", "--client-bytes", "50000")
+    with ThreadPoolExecutor(50) as threads:
+        answers = list(threads.map(lambda _: upload(node, 10), range(50)))
+        assert Counter(answer.status for answer in answers) == {201: 7, 429: 43}
+        for answer in answers:
+            if answer.status == 201:
+                assert node.request("DELETE", answer.headers["Location"], headers=TUS).status == 204
+        answers = list(threads.map(lambda _: upload(node, 20_000), range(50)))
+    assert Counter(answer.status for answer in answers) == {201: 2, 507: 48}
+    assert len(node.spool()) == 2
 
 
 def test_bytes_of_one_token(nodes: Any) -> None:

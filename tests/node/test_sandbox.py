@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -104,12 +105,14 @@ def test_no_other_files(boxed: Any, attack: Attack, place: Path, tmp_path: Path)
 
 
 def test_no_other_jobs_files(boxed: Any, attack: Attack) -> None:
-    """The spool's files have names of 128 random bits, which nobody can list; the other places are closed."""
+    """Whatever it knows of them: a function is given its own files open, and can open none of the spool by name."""
     copier = boxed.configure("test_copy")
     headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "9", "Content-Type": "application/offset+octet-stream"}
     sent = boxed.request("POST", "/v2/files/", b"another's", headers).headers["Location"]
     other = boxed.ended(boxed.send(copier, b"another's"))
-    assert len(boxed.spool()) >= 2
+    words = boxed.configure("test_words", b"a,b")
+    spool = [boxed.state / "spool" / name for name in boxed.spool()]
+    assert len(spool) >= 3
     temporary = boxed.state / "tmp"
     (temporary / "1").mkdir()
     (temporary / "1" / "left").write_text("by another slot")
@@ -117,12 +120,27 @@ def test_no_other_jobs_files(boxed: Any, attack: Attack) -> None:
         ("list", boxed.state / "spool"), ("list", boxed.state), ("list", temporary), ("list", temporary / "1"),
         ("read", temporary / "1" / "left"), ("read", boxed.state / "node.db-wal"), ("read", boxed.state / "lock"),
         ("read", f"/proc/{boxed.process.pid}/environ"), ("read", f"/proc/{boxed.process.pid}/fd/0"),
+        *((what, path) for path in spool for what in ("read", "write", "remove")),
+        ("write", boxed.state / "spool" / "new"), ("write", temporary / "0.datafiles" / words["id"]),
     ]  # fmt: skip
     said = {f"{what} {path}": attack(what, str(path)) for what, path in attempts}
     if "files" in protections(boxed):
         assert {name: word for name, word in said.items() if word not in ("EACCES", "EPERM")} == {}
     assert boxed.get(f"/v1.0/process/{other['id']}/datafileresult").body == b"another's"
+    assert boxed.ended(boxed.send(words, b"banana"))["parametersresult"]["app"]["status"] == 0
     assert boxed.request("DELETE", sent).status == 204
+
+
+def test_a_job_that_took_its_worker_over_is_given_its_own_output_only(boxed: Any, place: Path) -> None:
+    hostile = boxed.configure("test_hostile")
+    target = place / "mine" / "kept"
+    target.write_bytes(b"the user's")
+    parameters = json.dumps({"app": {"specific": {"what": "ask"}}})
+    fields = {"configuration": hostile["url"], "target": str(target), "parameters": parameters}
+    record = boxed.ended(boxed.post("/v1.0/process/", fields).json)
+    assert record["inerror"]
+    assert target.read_bytes() == b"the user's"
+    assert boxed.ended(boxed.send(boxed.configure("test_copy"), b"next"))["parametersresult"]["app"]["status"] == 0
 
 
 def test_jobs_in_place_work(boxed: Any, place: Path) -> None:

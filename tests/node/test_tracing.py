@@ -20,8 +20,8 @@ from acceleratorAPI.errors import FunctionFailedError
 from acceleratorAPI.node.access import Access
 from acceleratorAPI.node.commands import Configure, Process
 from acceleratorAPI.node.observer import Observer
-from acceleratorAPI.node.pool import Call
 from acceleratorAPI.node.rows import ConfigurationRow, JobRow
+from acceleratorAPI.node.slot import Call
 from acceleratorAPI.node.tracing import Tracing, from_environment
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -35,7 +35,9 @@ Examples:
 STATUS_EXAMPLES = """
 Examples:
 
-  acceleratorapi node status                         every LOCAL instance that runs
+  acceleratorapi node status                         every LOCAL instance that runs, and a node served here
+
+  acceleratorapi node status --state /srv/node       the node that was started with this state folder
 
   acceleratorapi node status replace --watch         the node of a started accelerator, again and again
 
@@ -82,14 +84,17 @@ def status(
         typer.Option(help="The node at this address; [general] node_token opens it."),
     ] = None,
     instance: Annotated[str | None, typer.Option(metavar="ID", help="The node of this instance.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The node started with this --state on this machine.")
+    ] = None,
     provider: Annotated[str | None, typer.Option(help="Of the instances; default: the configured one.")] = None,
     conf: Annotated[str | None, typer.Option(metavar="FILE", help="Read this accelerator.conf.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what nodes do: slots, queue, jobs, rates, disk. Without a name: every running instance."""
-    places = _places(name, url, instance, provider, conf)
-    named = bool(name or url or instance)
+    """Show what nodes do: slots, queue, jobs, rates, disk. Without a name: all that run."""
+    places = _places(name, url, instance, state, provider, conf)
+    named = bool(name or url or instance or state)
     if not watch:
         found = [place.node.status() for place in places]
         if as_json:
@@ -105,19 +110,28 @@ def status(
 
 
 def _places(
-    name: str | None, url: str | None, instance: str | None, provider: str | None, conf: str | None
+    name: str | None,
+    url: str | None,
+    instance: str | None,
+    state: Path | None,
+    provider: str | None,
+    conf: str | None,
 ) -> list[Place]:
     """The nodes to look at."""
-    from acceleratorAPI.client.nodes import find_nodes
+    from acceleratorAPI.client.nodes import find_nodes, served_node
     from acceleratorAPI.config import Configuration
+    from acceleratorAPI.node.settings import default_state
 
-    if sum(value is not None for value in (name, url, instance)) > 1:
-        raise InputError("NAME, --url and --instance each name a node: give one of them")
+    if sum(value is not None for value in (name, url, instance, state)) > 1:
+        raise InputError("NAME, --url, --instance and --state each name a node: give one of them")
+    if state is not None:
+        return [served_node(state, Configuration.load(conf, {}))]
     if name is not None:
         entry = remembered.find(name)
         provider, instance, conf = entry.provider, entry.instance_id, entry.config_file
         url = None if instance else entry.instance_ip
-    return find_nodes(Configuration.load(conf, {("csp", "provider"): provider}), instance_id=instance, address=url)
+    configuration = Configuration.load(conf, {("csp", "provider"): provider})
+    return find_nodes(configuration, served=default_state(), instance_id=instance, address=url)
 
 
 def _looks(places: list[Place]) -> Iterator[list[NodeStatus]]:

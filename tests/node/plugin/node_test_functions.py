@@ -235,6 +235,17 @@ class Hostile(Function[NoParameters, HostileParameters]):
     def list(self, path: str) -> str:
         return str(len(os.listdir(path)))
 
+    def ask(self, path: str) -> str:
+        """Finds the worker's link to its node, and asks for the file of an output."""
+        frame = sys._getframe()
+        while (
+            link := next((value for value in frame.f_locals.values() if type(value).__name__ == "Link"), None)
+        ) is None:
+            assert frame.f_back is not None
+            frame = frame.f_back
+        link.open_output()
+        return "given"
+
     def remove(self, path: str) -> str:
         os.unlink(path)
         return "removed"
