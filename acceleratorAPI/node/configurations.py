@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from acceleratorAPI.errors import AcceleratorError, InputError, JobCancelledError, JobError, StateError
@@ -63,9 +64,22 @@ class Configurations:
         found = self._ready.get(number)
         return None if found is None else found[1]
 
-    async def configure(self, row: ConfigurationRow, parameters: dict[str, Any]) -> ConfigurationRow:
-        """Configure a function with its full ``parameters``; the row says how it went."""
+    async def configure(
+        self,
+        row: ConfigurationRow,
+        parameters: dict[str, Any],
+        numbered: Callable[[int], Awaitable[None]] | None = None,
+    ) -> ConfigurationRow:
+        """Configure a function with its full ``parameters``; the row says how it went.
+
+        Args:
+            row: not in the database yet.
+            parameters: of the function, secrets included.
+            numbered: told the id before any job can use it.
+        """
         await self._database.insert(row)
+        if numbered is not None:
+            await numbered(row.id)
         logs.note(configuration=row.id, function=row.accelerator)
         command = self._command(row, parameters)
         call, generation = Call(command), self._generation

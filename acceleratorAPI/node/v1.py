@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request
@@ -134,7 +135,10 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
     check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
     check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
     # First of all that costs something: who may not use this node is told so.
-    application = await service.metering.admit(request.env) if service.metering is not None else None
+    metering, numbered = service.metering, None
+    if metering is not None:
+        # Told with the id, so that no job can run before it is known whom to charge.
+        numbered = partial(metering.charge, application=await metering.admit(request.env))
     stored = masked(request.parameters)
     if form.spooled is not None:
         # Every later job depends on it.
@@ -148,10 +152,8 @@ async def _configure(service: Service, form: Form, base: str) -> Any:
         datafile=form.spooled,
         datafile_name=form.filename,
     )
-    row = await service.engine.configurations.configure(row, request.parameters)
+    row = await service.engine.configurations.configure(row, request.parameters, numbered)
     form.keep()
-    if service.metering is not None and application is not None:
-        await service.metering.charge(row.id, application)
     if row.inerror:
         app = App.model_validate_json(row.result or "{}")
         return problem(400, row.errorcode or "error", app.msg, app=app)
