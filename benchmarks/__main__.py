@@ -13,6 +13,7 @@ from benchmarks import (
     axonerve_hyperfire,
     cast_gunzip,
     cast_gzip,
+    ingest,
     local_process,
     secureic_trng,
     silex_sha3,
@@ -39,6 +40,7 @@ SUBJECTS: dict[str, tuple[Measure, ...]] = {
     **{f"transfer-{name}": (part,) for name, part in transfer.PARTS.items()},
     "transfer": tuple(transfer.PARTS.values()),
     "small-files": (small_files.measure,),
+    "ingest": (ingest.measure,),
 }
 
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--jpeg-frames", type=int, default=64, help="1080p frames of a round")
     parser.add_argument("--random-bytes", type=int, default=10**9)
     parser.add_argument("--transfer-bytes", type=int, default=2**30)
+    parser.add_argument("--ingest-events", type=int, default=50_000, help="usage events of a round")
     parser.add_argument("--json", type=Path, help="where the figures go (build/bench-SUBJECT.json)")
     arguments = vars(parser.parse_args())
     subject, json_path = arguments.pop("subject"), arguments.pop("json")

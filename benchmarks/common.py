@@ -33,6 +33,7 @@ class Options:
     jpeg_frames: int
     random_bytes: int
     transfer_bytes: int
+    ingest_events: int
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,22 @@ class Peer:
 
 @dataclass(frozen=True)
 class Row:
-    """Ours against one peer. ``ratio`` is the median over the rounds of our rate by the peer's in that round."""
+    """Ours against one peer. ``ratio`` is the median over the rounds of our rate by the peer's in that round.
+
+    Attributes:
+        unit: of the two rates.
+    """
 
     subject: str
     peer: str
-    ours_mb_s: float
-    peer_mb_s: float
+    ours_rate: float
+    peer_rate: float
     ratio: float
     lowest_ratio: float
     size_ratio: float | None = None
     ours_cpu_s_gb: float | None = None
     peer_cpu_s_gb: float | None = None
+    unit: str = "MB/s"
 
 
 def make_text(path: Path, size_bytes: int) -> Path:
@@ -148,8 +154,8 @@ def compare(ours: Peer, other: Peer, rates: dict[str, list[float]], size_ratio: 
     return Row(
         subject=ours.name,
         peer=other.name,
-        ours_mb_s=statistics.median(rates[ours.name]),
-        peer_mb_s=statistics.median(rates[other.name]),
+        ours_rate=statistics.median(rates[ours.name]),
+        peer_rate=statistics.median(rates[other.name]),
         ratio=statistics.median(ratios),
         lowest_ratio=min(ratios),
         size_ratio=size_ratio,
@@ -172,15 +178,16 @@ def print_table(rows: Sequence[Row]) -> None:
     """The rows as a Markdown table; a column nobody fills is left out."""
     with_size = any(row.size_ratio is not None for row in rows)
     with_cpu = any(row.ours_cpu_s_gb is not None for row in rows)
-    head = "| subject | peer | MB/s | peer's MB/s | ratio | lowest ratio |"
+    unit = rows[0].unit
+    head = f"| subject | peer | {unit} | peer's {unit} | ratio | lowest ratio |"
     head += " server's CPU s/GB | peer's |" if with_cpu else ""
     head += " output size by the peer's |" if with_size else ""
     print(head)
     print("|---|---|" + "---:|" * (head.count("|") - 3))
     for row in rows:
-        digits = 2 if with_cpu else 1
+        digits = 2 if with_cpu or unit != "MB/s" else 1
         line = (
-            f"| {row.subject} | {row.peer} | {row.ours_mb_s:,.1f} | {row.peer_mb_s:,.3g} "
+            f"| {row.subject} | {row.peer} | {row.ours_rate:,.1f} | {row.peer_rate:,.3g} "
             f"| {row.ratio:,.{digits}f} | {row.lowest_ratio:,.{digits}f} |"
         )
         line += f" {_shown(row.ours_cpu_s_gb, 2)} | {_shown(row.peer_cpu_s_gb, 2)} |" if with_cpu else ""

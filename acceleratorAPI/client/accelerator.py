@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import os
 import threading
 import time
@@ -364,7 +365,8 @@ class Accelerator:
         session.card = catalogue.get(self.accelerator, {})
         if reuse and session.place.origin != "made":
             newest = session.node.newest_configuration()
-            if newest is not None and newest.used and newest.accelerator == self.accelerator:
+            fits = newest is not None and newest.used and newest.accelerator == self.accelerator
+            if fits and newest is not None and self._is_charged_for(newest):
                 session.configuration, session.configured = newest, ""
                 return True
         if source is None and session.card.get("datafile") == "required":
@@ -379,6 +381,13 @@ class Accelerator:
         identity = source.identity if source is not None else None
         session.configured = digest(session, [values, identity]) if source is None or identity is not None else ""
         return False
+
+    def _is_charged_for(self, record: ConfigurationRecord) -> bool:
+        """Whether a node counts the jobs of a configuration for this access key; without a store nobody pays."""
+        if self._store is None:
+            return True
+        env = json.loads(record.parameters).get("env")
+        return isinstance(env, dict) and env.get("client_id") == self._store.client_id
 
     def _credentials(self) -> dict[str, str]:
         """What shows a node whose access key this is: with a store a short-lived token, and the secret stays here."""

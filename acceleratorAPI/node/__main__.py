@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--body-rate", type=int, default=DEFAULTS.body_rate, metavar="N",
         help="bytes a second an upload brings at least, on average; 0 for any (%(default)s)")  # fmt: skip
     add("--store", metavar="URL", help="take configurations with an access key of this store only, and report to it")
+    add(
+        "--unsent",
+        type=Path,
+        metavar="DIR",
+        help="send what nodes of this store left there, and leave there what it lacks when the folder is removed",
+    )
     add("--public-url", metavar="URL", help="how clients reach the node, for the URLs in its answers")
     add("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
     add("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")

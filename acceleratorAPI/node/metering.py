@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import logging
+import os
+import shutil
+import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +21,11 @@ from typing import Any
 from joserfc.jwk import OKPKey
 
 from acceleratorAPI.errors import AcceleratorError, StateError, UsageQuotaError
+from acceleratorAPI.files import replacing
 from acceleratorAPI.functions import registry
 from acceleratorAPI.node.outbox import Outbox
 from acceleratorAPI.node.store_link import StoreLink
+from acceleratorAPI.protocol.unsent import DATABASE, MARKER
 from acceleratorAPI.protocol.usage import MOST_EVENTS
 
 log = logging.getLogger(__name__)
@@ -29,15 +38,21 @@ _LAST_WORD_S = 5.0
 class Metering:
     """A node that reports to a store. Its work with disk and network is in one thread of its own."""
 
-    def __init__(self, url: str, database: Path, folder: Path) -> None:
+    def __init__(self, url: str, database: Path, folder: Path, unsent: Path | None = None) -> None:
         """Begin to report.
 
         Args:
             url: of the store.
             database: the node's.
             folder: where the store's public keys are kept.
+            unsent: where nodes that ended have left what the store did not take; it is sent too.
         """
         self._link = StoreLink(url, folder / "store-keys.json")
+        self._marker = folder / MARKER
+        with replacing(self._marker) as file:
+            file.write(url.encode())
+        self._unsent = unsent
+        self._damaged: set[Path] = set()
         self._outbox = Outbox(database)
         new = OKPKey.generate_key("Ed25519")
         self.node, text = self._outbox.identity(json.dumps(new.as_dict(private=True)))
@@ -101,6 +116,8 @@ class Metering:
         self._checks.shutdown(cancel_futures=True)
         self._thread.shutdown()
         if not self._reporter.is_alive():
+            if not self._outbox.waiting().jobs:
+                self._marker.unlink(missing_ok=True)
             self._outbox.close()
 
     def _admit(self, env: dict[str, Any]) -> str:
@@ -134,8 +151,9 @@ class Metering:
         while True:
             ending = self._ended.wait(pause_s)
             try:
-                while self._send_some():
+                while self._send_some(self._outbox, self.node, self._key):
                     pass
+                self._send_left()
                 pause_s = _LOOK_EVERY_S
             except AcceleratorError as error:
                 log.warning("usage waits for the store: %s", error)
@@ -146,19 +164,51 @@ class Metering:
             if ending:
                 return
 
-    def _send_some(self) -> bool:
-        """Report a batch; whether there may be more."""
+    def _send_left(self) -> None:
+        """Report what nodes have left that ended while this store was down; what it has all of is removed."""
+        for place in sorted(self._unsent.iterdir()) if self._unsent is not None and self._unsent.exists() else ():
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                if place in self._damaged or (place / MARKER).read_text() != self._link.url:
+                    continue
+                try:
+                    with _claimed(place), closing(Outbox(place / DATABASE)) as outbox:
+                        node, key = outbox.identity(json.dumps(self._key.as_dict(private=True)))
+                        while self._send_some(outbox, node, OKPKey.import_key(json.loads(key))):
+                            pass
+                        if not outbox.waiting().jobs:
+                            shutil.rmtree(place, ignore_errors=True)
+                except sqlite3.Error as error:
+                    log.error("the usage left in %s cannot be read: %s", place, error)
+                    self._damaged.add(place)
+
+    def _send_some(self, outbox: Outbox, node: str, key: OKPKey) -> bool:
+        """Report a batch of a node; whether there may be more."""
         with self._lock:
-            events = self._outbox.events(self.node, self._versions, MOST_EVENTS)
+            events = outbox.events(node, self._versions, MOST_EVENTS)
         if not events:
             return False
-        answer = self._link.report(self.node, self._key, events)
+        answer = self._link.report(node, key, events)
         refused = {refusal.id: refusal.reason for refusal in answer.rejected}
         for identifier, reason in refused.items():
             log.error("the store refuses usage %s: %s", identifier, reason)
         done = {*answer.accepted, *answer.duplicate}
         with self._lock:
-            self._outbox.settle(self.node, events, done, refused)
+            outbox.settle(node, events, done, refused)
             for application, quota in answer.quotas.items():
                 self._outbox.keep_quota(application, quota)
         return len(events) == MOST_EVENTS and bool(done or refused)
+
+
+@contextlib.contextmanager
+def _claimed(place: Path) -> Iterator[None]:
+    """One node at a time sends what lies there.
+
+    Raises:
+        BlockingIOError: another one does.
+    """
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

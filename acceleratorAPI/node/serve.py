@@ -161,7 +161,7 @@ class _Node:
         if at_end == "terminate":
             with contextlib.suppress(ConfigurationError):
                 self._state = self._state or StateFolder(self._settings.folder)
-                self._state.remove()
+                self._state.remove(self._settings.unsent)
 
     def _kill_workers(self) -> None:
         for pid in self._pool.pids if self._pool is not None else []:
@@ -174,7 +174,7 @@ def _metering(settings: Settings, state: StateFolder) -> Metering:
     from acceleratorAPI.node.metering import Metering
     from acceleratorAPI.node.store_link import check_url
 
-    return Metering(check_url(settings.store or ""), state.database, state.folder)
+    return Metering(check_url(settings.store or ""), state.database, state.folder, settings.unsent)
 
 
 @dataclass(frozen=True)

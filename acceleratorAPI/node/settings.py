@@ -64,6 +64,8 @@ class Settings:
         client_bytes: how many bytes of one token may lie in the spool.
         max_output: how many bytes the output of one job may have, ``None`` for no limit.
         store: URL of the store that checks access keys and counts what they use; ``None`` for none.
+        unsent: folder for the records of a node that is removed before the store has all of them; what is there is
+            sent. ``None``: such records stay in the state folder.
         public_url: how clients reach the node, for the URLs in its answers.
         log_format: of the log on standard error; ``None``: text on a terminal, JSON elsewhere.
         access_log: also log every request.
@@ -105,6 +107,7 @@ class Settings:
     client_bytes: int | None = None
     max_output: int | None = None
     store: str | None = None
+    unsent: Path | None = None
     public_url: str | None = None
     log_format: Literal["json", "text"] | None = None
     access_log: bool = False

@@ -16,6 +16,7 @@ import psutil
 from acceleratorAPI.errors import ConfigurationError, FileAccessError, StateError
 from acceleratorAPI.files import replacing
 from acceleratorAPI.node.tokens import TokenFile, Tokens
+from acceleratorAPI.protocol.unsent import DATABASE, MARKER, set_aside
 
 
 class StateFolder:
@@ -116,17 +117,21 @@ class StateFolder:
         with contextlib.suppress(OSError):
             self._address.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Remove all a node and its provider keep here, and the folder when nothing else is in it."""
+    def remove(self, unsent: Path | None = None) -> None:
+        """Remove all a node and its provider keep here, and the folder when nothing else is in it.
+
+        Usage that the store may lack goes to ``unsent``, or stays.
+        """
+        with contextlib.suppress(FileNotFoundError, FileAccessError):
+            if unsent is not None and set_aside(self.folder, unsent):
+                return
         for owned in (self.spool, self.scratch, self.temporary):
             shutil.rmtree(owned, ignore_errors=True)
         # By name, never the whole tree: --state may name a folder that has other things in it. The lock goes last.
         names = (
             "node.json",
             "token",
-            "node.db",
-            "node.db-wal",
-            "node.db-shm",
+            *(() if (self.folder / MARKER).exists() else (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")),
             "instance.json",
             "node.log",
             "tls-cert.pem",

@@ -143,7 +143,8 @@ async def _configure(service: Service, form: Form, base: str, wait_s: float | No
     check_need("datafile", kind.card.datafile, form.spooled is not None, kind.card, "POST configuration")
     check_parameters_scrubbed(kind.configure_parameters, request.parameters, name)
     # First of all that costs something: who may not use this node is told so.
-    application = await service.metering.admit(request.env) if service.metering is not None else None
+    metering = service.metering
+    application = await metering.admit(request.env) if metering is not None else ""
     stored = masked(request.parameters)
     if form.spooled is not None:
         # Every later job depends on it.
@@ -158,8 +159,11 @@ async def _configure(service: Service, form: Form, base: str, wait_s: float | No
         datafile_name=form.filename,
     )
     await service.database.insert(row)
+    if metering is not None:
+        # Before any job can use it, so that it is known whom to charge.
+        await metering.charge(row.id, application)
     form.keep()
-    work = asyncio.create_task(_make(service, row, request.parameters, application))
+    work = asyncio.create_task(service.engine.configurations.configure(row, request.parameters))
     _making.add(work)
     work.add_done_callback(_making.discard)
     if (await asyncio.wait([work], timeout=wait_s))[0]:
@@ -168,12 +172,6 @@ async def _configure(service: Service, form: Form, base: str, wait_s: float | No
         app = App.model_validate_json(row.result or "{}")
         return problem(400, row.errorcode or "error", app.msg, app=app)
     return configuration_record(row, base)
-
-
-async def _make(service: Service, row: ConfigurationRow, parameters: dict[str, Any], application: str | None) -> None:
-    await service.engine.configurations.configure(row, parameters)
-    if service.metering is not None and application is not None:
-        await service.metering.charge(row.id, application)
 
 
 def _process_routes(routes: APIRouter, service: Service) -> None:

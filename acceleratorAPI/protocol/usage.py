@@ -13,12 +13,6 @@ MOST_EVENTS = 500
 _LARGEST = 2**63 - 1
 
 
-def _small(value: int) -> int:
-    if not 0 <= value <= _LARGEST:
-        raise ValueError("not between 0 and 2^63 - 1")
-    return value
-
-
 def _with_zone(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("lacks a time zone")
@@ -32,7 +26,7 @@ def _no_zero(value: str) -> str:
 
 
 # JSON numbers are exact to 2^53 in many languages only.
-Count = Annotated[int, AfterValidator(_small), PlainSerializer(str, return_type=str, when_used="json")]
+Count = Annotated[int, Field(ge=0, le=_LARGEST), PlainSerializer(str, return_type=str, when_used="json")]
 Moment = Annotated[datetime, AfterValidator(_with_zone)]
 Name = Annotated[str, Field(max_length=64), AfterValidator(_no_zero)]
 Word = Annotated[str, Field(max_length=40), AfterValidator(_no_zero)]

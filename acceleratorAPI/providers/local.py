@@ -201,7 +201,7 @@ class LocalProvider(Provider):
         if folder.fingerprint():
             command += ["--tls-cert", str(folder.path / CERTIFICATE), "--tls-key", str(folder.path / KEY)]
         if store := self.configuration.get("accelize", "url"):
-            command += ["--store", store]
+            command += ["--store", store, "--unsent", str(folder.unsent)]
         if slots := self.configuration.get("general", "slots"):
             command += ["--slots", str(slots)]
         if max_output := self.configuration.get("general", "max_output"):

@@ -16,6 +16,7 @@ from typing import Any
 
 from acceleratorAPI.errors import InstanceNotFoundError, nearest
 from acceleratorAPI.files import access_error, replacing
+from acceleratorAPI.protocol import unsent
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.protocol.tokens import TOKENS_FILE, TokenList, new_token
 from acceleratorAPI.providers import processes
@@ -112,6 +113,11 @@ class InstanceFolder:
     def _token_path(self) -> Path:
         return self.path.parent.with_name(_TOKENS) / self.path.name
 
+    @property
+    def unsent(self) -> Path:
+        """Where usage is kept that the store did not take before the instance's end."""
+        return self.path.parent.with_name(unsent.FOLDER)
+
     def fingerprint(self) -> str:
         """Of the node's certificate; empty when it does not speak TLS."""
         try:
@@ -144,8 +150,9 @@ class InstanceFolder:
         going = self.path.with_name(f"{_HIDDEN}{self.path.name}.{secrets.token_hex(4)}")
         self._token_path.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.rename(self.path, going)
-            shutil.rmtree(going, ignore_errors=True)
+            if not unsent.set_aside(self.path, self.unsent):
+                os.rename(self.path, going)
+                shutil.rmtree(going, ignore_errors=True)
 
 
 class Folders:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 from django.db import connection, transaction
-from pydantic import ValidationError
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import TruncDate
+from pydantic import Field, TypeAdapter, ValidationError
 
-from acceleratorAPI.protocol.usage import BatchAnswer, QuotaLeft, Refusal
+from acceleratorAPI.errors import InputError
+from acceleratorAPI.protocol.usage import MOST_EVENTS, BatchAnswer, QuotaLeft, Refusal
 from acceleratorAPI.protocol.usage import UsageEvent as Event
 from acceleratorAPI.store import budgets, metrics, quotas
+from acceleratorAPI.store.bulk import insert_new
 from acceleratorAPI.store.models import Application, AuditEntry, FunctionVersion, Node, UsageDay, UsageEvent
 
 # A node may have been without the store for long; a clock may be wrong by a little.
@@ -22,31 +29,26 @@ AHEAD = timedelta(minutes=5)
 
 _SUMS = ("jobs", "failed", "bytes_in", "bytes_out", "engine_us", "cost_nano")
 _KEY = ("organisation_id", "application_id", "node_id", "function", "day")
-_BY = tuple[Any, int, Any, str, date]
+_BATCH = TypeAdapter(Annotated[list[Event], Field(max_length=MOST_EVENTS)])
 
 
-def take(node: Node, items: Sequence[Any]) -> BatchAnswer:
-    """Count the events of ``items`` that have not been counted; say of each what became of it."""
+def take(node: Node, body: bytes) -> BatchAnswer:
+    """Count the events of a batch that have not been counted; say of each what became of it.
+
+    Raises:
+        InputError: ``body`` is no JSON list of at most ``MOST_EVENTS`` items.
+    """
     answer = BatchAnswer()
     applications = {
         grant.application.client_id: grant.application
         for grant in node.grants.select_related("application__organisation")
     }
-    events: dict[str, Event] = {}
-    for item in items:
-        try:
-            event = _checked(item, node, applications)
-            if event.id in events and digest_of(events[event.id]) != digest_of(event):
-                raise ValueError("the batch has another event of this id")
-            if event.id in events:
-                continue
-            events[event.id] = event
-        except ValueError as error:
-            answer.rejected.append(Refusal(id=_id_of(item), reason=_reason(error)))
+    events = _sifted(body, node, applications, answer)
+    digests = {identifier: digest_of(event) for identifier, event in events.items()}
     with transaction.atomic():
-        new = _insert(node, list(events.values()), applications)
-        _add_up(new)
-        _sort_out(node, events, {row.event_id for row in new}, answer)
+        new = _insert(node, events, digests, applications)
+        _add_up(node, (events[identifier] for identifier in new), applications, new)
+        _sort_out(node, digests, new, answer)
         organisations = {application.organisation for application in applications.values()}
         Node.objects.filter(pk=node.pk).update(seen=datetime.now(UTC))
     for organisation in organisations if new else ():
@@ -65,30 +67,80 @@ def digest_of(event: Event) -> str:
 
 def rebuild() -> int:
     """Make the sums by day anew from the events; how many there are."""
+    keys = tuple(name.removesuffix("_id") for name in _KEY)
+    days = UsageEvent.objects.annotate(day=TruncDate("time", tzinfo=UTC)).values(*keys)
+    sums = {f"total_{name}": Sum(name) for name in ("bytes_in", "bytes_out", "engine_us", "cost_nano")}
+    rows = days.annotate(total_jobs=Count("pk"), total_failed=Count("pk", filter=~Q(status="succeeded")), **sums)
     with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                # Batches that arrive meanwhile wait, and add to the new sums. (SQLite lets one write at a time.)
+                cursor.execute(f"LOCK TABLE {UsageDay._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
         UsageDay.objects.all().delete()
-        rows: list[UsageEvent] = []
-        for row in UsageEvent.objects.order_by("pk").iterator(5000):
-            rows.append(row)
-            if len(rows) == 5000:
-                _add_up(rows)
-                rows = []
-        _add_up(rows)
-    return UsageDay.objects.count()
+        made = (
+            UsageDay(
+                **{column: row[key] for column, key in zip(_KEY, keys, strict=True)},
+                **{name: row[f"total_{name}"] for name in _SUMS},
+            )
+            for row in rows.order_by(*keys).iterator(5000)
+        )
+        while some := list(islice(made, 5000)):
+            UsageDay.objects.bulk_create(some)
+        return UsageDay.objects.count()
 
 
-def _checked(item: Any, node: Node, applications: dict[str, Application]) -> Event:
-    event = Event.model_validate(item)
-    now = datetime.now(UTC)
-    if event.source != node.source:
-        raise ValueError(f"source is not {node.source}")
+def _sifted(body: bytes, node: Node, applications: dict[str, Application], answer: BatchAnswer) -> dict[str, Event]:
+    """The events that may be counted, by id; ``answer`` says why the others may not."""
+    events: dict[str, Event] = {}
+    source, now = node.source, datetime.now(UTC)
+    for found in _parsed(body):
+        if isinstance(found, Refusal):
+            answer.rejected.append(found)
+            continue
+        reason = _objection(found, source, applications, now)
+        if not reason and found.id in events and digest_of(events[found.id]) != digest_of(found):
+            reason = "the batch has another event of this id"
+        if reason:
+            answer.rejected.append(Refusal(id=found.id, reason=reason))
+        else:
+            events[found.id] = found
+    return events
+
+
+def _parsed(body: bytes) -> Sequence[Event | Refusal]:
+    try:
+        return _BATCH.validate_json(body)
+    except ValidationError:
+        pass
+    # One by one, so that a wrong one is refused alone.
+    try:
+        items = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError("the body is no JSON") from None
+    if not isinstance(items, list) or len(items) > MOST_EVENTS:
+        raise InputError(f"the body is no list of at most {MOST_EVENTS} events")
+    found: list[Event | Refusal] = []
+    for item in items:
+        try:
+            found.append(Event.model_validate(item))
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc'])) or 'event'}: {first['msg']}"
+            found.append(Refusal(id=_id_of(item), reason=reason))
+    return found
+
+
+def _objection(event: Event, source: str, applications: Collection[str], now: datetime) -> str:
+    """Why an event may not be counted; nothing when it may."""
+    if event.source != source:
+        return f"source is not {source}"
     if event.subject not in applications:
-        raise ValueError("subject has not shown itself to this node")
+        return "subject has not shown itself to this node"
     if event.time > now + AHEAD:
-        raise ValueError("time lies in the future")
+        return "time lies in the future"
     if event.time < now - OLDEST:
-        raise ValueError(f"time lies more than {OLDEST.days} days back")
-    return event
+        return f"time lies more than {OLDEST.days} days back"
+    return ""
 
 
 def _id_of(item: Any) -> str:
@@ -96,32 +148,33 @@ def _id_of(item: Any) -> str:
     return found[:100] if isinstance(found, str) else ""
 
 
-def _reason(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'event'}: {first['msg']}"
-    return str(error)
-
-
-def _insert(node: Node, events: list[Event], applications: dict[str, Application]) -> list[UsageEvent]:
-    """Add what is new; the database's constraint decides what is, whoever else adds the same."""
-    if not events:
-        return []
-    prices = _prices({event.data.function for event in events})
-    now = datetime.now(UTC)
-    rows = [_row(event, node, applications[event.subject], prices, now) for event in events]
-    fields = [field for field in UsageEvent._meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    marks = f"({', '.join(['%s'] * len(fields))})"
-    values = [field.get_db_prep_save(field.pre_save(row, True), connection) for row in rows for field in fields]
-    statement = (
-        f"INSERT INTO {UsageEvent._meta.db_table} ({columns}) VALUES {', '.join([marks] * len(rows))}"  # noqa: S608
-        " ON CONFLICT (source, event_id) DO NOTHING RETURNING event_id"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        added = {str(found[0]) for found in cursor.fetchall()}
-    return [row for row in rows if row.event_id in added]
+def _insert(
+    node: Node, events: dict[str, Event], digests: dict[str, str], applications: dict[str, Application]
+) -> dict[str, int]:
+    """Add what is new; the cost of each of these, by event id."""
+    prices = _prices({event.data.function for event in events.values()}) if events else {}
+    moment = connection.ops.adapt_datetimefield_value
+    same = {"source": node.source, "node_id": _uuid(node.pk), "received": str(moment(datetime.now(UTC)))}
+    owners = {
+        name: {"application_id": row.pk, "organisation_id": _uuid(row.organisation_id)}
+        for name, row in applications.items()
+    }
+    costs = {identifier: _cost(event, prices) for identifier, event in events.items()}
+    rows = [
+        {
+            **same,
+            **owners[event.subject],
+            **event.data.__dict__,
+            "event_id": identifier,
+            "digest": digests[identifier],
+            "time": str(moment(event.time)),
+            "cost_nano": costs[identifier],
+        }
+        # In one order, so that two batches with the same events never wait for each other in a ring.
+        for identifier, event in sorted(events.items())
+    ]
+    added = insert_new(UsageEvent, rows, ("source", "event_id"), "event_id")
+    return {identifier: cost for identifier, cost in costs.items() if identifier in added}
 
 
 def _prices(names: set[str]) -> dict[tuple[str, str], FunctionVersion]:
@@ -135,53 +188,23 @@ def _prices(names: set[str]) -> dict[tuple[str, str], FunctionVersion]:
     return found
 
 
-def _row(
-    event: Event,
-    node: Node,
-    application: Application,
-    prices: dict[tuple[str, str], FunctionVersion],
-    now: datetime,
-) -> UsageEvent:
+def _cost(event: Event, prices: dict[tuple[str, str], FunctionVersion]) -> int:
+    """What a job costs, in 10^-9 of the currency. What failed or was cancelled is counted, not charged."""
     data = event.data
     price = prices.get((data.function, data.function_version)) or prices.get((data.function, ""))
-    # What failed or was cancelled is counted, not charged.
-    charged = price is not None and data.status == "succeeded"
-    return UsageEvent(
-        source=event.source,
-        event_id=event.id,
-        digest=digest_of(event),
-        organisation_id=application.organisation_id,
-        application_id=application.pk,
-        node_id=node.pk,
-        time=event.time,
-        received=now,
-        cost_nano=price.cost_nano(data.bytes_in + data.bytes_out) if charged and price else 0,
-        **data.model_dump(include=_PLAIN),
-    )
+    if price is None or data.status != "succeeded":
+        return 0
+    return price.cost_nano(data.bytes_in + data.bytes_out)
 
 
-_PLAIN = {
-    "job",
-    "function",
-    "function_version",
-    "engine",
-    "status",
-    "attempt",
-    "bytes_in",
-    "bytes_out",
-    "engine_us",
-    "wall_us",
-}
-
-
-def _add_up(rows: Iterable[UsageEvent]) -> None:
-    """Add ``rows`` to the sums, in one order, so that two batches never wait for each other in a ring."""
-    sums: dict[_BY, list[int]] = defaultdict(lambda: [0] * len(_SUMS))
-    for row in rows:
-        key = (row.organisation_id, row.application_id, row.node_id, row.function, row.time.astimezone(UTC).date())
-        total = sums[key]
-        failed = int(row.status != "succeeded")
-        amounts = (1, failed, row.bytes_in, row.bytes_out, row.engine_us, row.cost_nano)
+def _add_up(node: Node, events: Iterable[Event], applications: dict[str, Application], costs: dict[str, int]) -> None:
+    """Add ``events`` to the sums by day, in one order, so that two batches never wait for each other in a ring."""
+    sums: dict[tuple[str, str, date], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
+    for event in events:
+        data = event.data
+        failed = data.status != "succeeded"
+        amounts = (1, failed, data.bytes_in, data.bytes_out, data.engine_us, costs[event.id])
+        total = sums[event.subject, data.function, event.time.astimezone(UTC).date()]
         for place, amount in enumerate(amounts):
             total[place] += amount
     if not sums:
@@ -193,34 +216,30 @@ def _add_up(rows: Iterable[UsageEvent]) -> None:
         f"INSERT INTO {table} ({', '.join((*_KEY, *_SUMS))}) VALUES ({marks})"  # noqa: S608 - our own names
         f" ON CONFLICT (application_id, day, function, node_id) DO UPDATE SET {adds}"
     )
-    prepared = [_prepared(key, total) for key, total in sorted(sums.items(), key=lambda pair: str(pair[0]))]
+    values = []
+    for (subject, function, day), total in sorted(sums.items()):
+        application = applications[subject]
+        key = (_uuid(application.organisation_id), application.pk, _uuid(node.pk), function)
+        values.append((*key, connection.ops.adapt_datefield_value(day), *total))
     with connection.cursor() as cursor:
-        cursor.executemany(statement, prepared)
+        cursor.executemany(statement, values)
 
 
-def _prepared(key: _BY, total: list[int]) -> tuple[Any, ...]:
-    organisation, application, node, function, day = key
-    uuid_field = UsageDay._meta.get_field("node").target_field
-    return (
-        uuid_field.get_db_prep_value(organisation, connection),
-        application,
-        uuid_field.get_db_prep_value(node, connection),
-        function,
-        connection.ops.adapt_datefield_value(day),
-        *total,
-    )
+def _uuid(value: uuid.UUID) -> str:
+    """As the database keeps it."""
+    return str(Node._meta.pk.get_db_prep_value(value, connection))
 
 
-def _sort_out(node: Node, events: dict[str, Event], new: set[str], answer: BatchAnswer) -> None:
+def _sort_out(node: Node, digests: dict[str, str], new: Collection[str], answer: BatchAnswer) -> None:
     """What was there before: the same is a duplicate, something else a contradiction, and the first one stays."""
-    old = [identifier for identifier in events if identifier not in new]
+    old = [identifier for identifier in digests if identifier not in new]
     kept = dict(
         UsageEvent.objects.filter(source=node.source, event_id__in=old).values_list("event_id", "digest") if old else ()
     )
-    for identifier, event in events.items():
+    for identifier, digest in digests.items():
         if identifier in new:
             answer.accepted.append(identifier)
-        elif kept.get(identifier) == digest_of(event):
+        elif kept.get(identifier) == digest:
             answer.duplicate.append(identifier)
         else:
             answer.rejected.append(Refusal(id=identifier, reason="another event of this id came before; it stays"))

@@ -178,33 +178,38 @@ def restore(source: Path, state: Path) -> None:
         raise StateError(f"{str(state)!r} has a store: name an empty folder with --state")
     postgres = not os.environ.get("DATABASE_URL", "sqlite").startswith("sqlite")
     wanted = _POSTGRES if postgres else _SQLITE
-    try:
-        with tarfile.open(source, "r:gz") as archive:
-            files = {name: _member(archive, name) for name in (KEYS_FILE, wanted)}
-    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-        raise InputError(f"{str(source)!r} is no backup with {wanted!r}: {error}") from None
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if postgres:
-        with tempfile.NamedTemporaryFile() as dump:
-            dump.write(files[wanted])
-            dump.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder)
+        try:
+            with tarfile.open(source, "r:gz") as archive:
+                for name in (KEYS_FILE, wanted):
+                    _unpack(archive, name, unpacked / name)
+        except (tarfile.TarError, OSError, EOFError, KeyError) as error:
+            raise InputError(f"{str(source)!r} is no backup with {wanted!r}: {error}") from None
+        if postgres:
+            # In one transaction: what is there already stays as it is.
             _run("pg_restore", "--no-owner", "--exit-on-error", "--single-transaction", "--dbname",
-                 os.environ["DATABASE_URL"], dump.name)  # fmt: skip
-    # The keys last: with them it is a store.
-    for name, place in ((wanted, "store.db"), (KEYS_FILE, KEYS_FILE)):
-        if name == _POSTGRES:
-            continue
-        os.close(os.open(state / place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        with replacing(state / place, durable=True) as file:
-            file.write(files[name])
+                 os.environ["DATABASE_URL"], os.fspath(unpacked / wanted))  # fmt: skip
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not postgres:
+            _place(unpacked / wanted, state / "store.db")
+        # The keys last: with them it is a store.
+        _place(unpacked / KEYS_FILE, state / KEYS_FILE)
 
 
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
+def _unpack(archive: tarfile.TarFile, name: str, target: Path) -> None:
     file = archive.extractfile(name)
     if file is None:
         raise KeyError(name)
-    with file:
-        return file.read()
+    with file, target.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
+
+
+def _place(source: Path, target: Path) -> None:
+    # Its mode is what the file that takes its place gets.
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    with replacing(target, durable=True) as file, source.open("rb") as unpacked:
+        shutil.copyfileobj(unpacked, file, 1 << 20)
 
 
 def _is_sqlite() -> bool:

@@ -243,5 +243,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
         "oauth2_provider": {"level": "WARNING"},
+        # At DEBUG, whoever asks for it, the one writes tokens and the other what is in the database.
+        "oauthlib": {"level": "WARNING"},
+        "django.db.backends": {"level": "INFO"},
     },
 }

@@ -15,6 +15,7 @@ from stores import StoreProcess
 from acceleratorAPI import Accelerator
 from acceleratorAPI.acceleratorAPI import AcceleratorClass
 from acceleratorAPI.client.store import StoreClient
+from acceleratorAPI.config import Configuration, state_folder
 from acceleratorAPI.errors import AuthenticationError, ConfigurationError, StoreUnreachableError, UsageQuotaError
 
 
@@ -139,3 +140,41 @@ def test_usage_waits_for_a_store_that_is_down(store: StoreProcess, ada: tuple[st
             store.up()
         assert until(lambda: store.usage(*ada)["total"]["jobs"] == before + 5, 90)
     assert ada[1] not in store.log
+
+
+def test_what_a_node_could_not_send_before_its_end_the_next_one_sends(tmp_path: Path) -> None:
+    store = StoreProcess(tmp_path)
+    store.up()
+    key = store.tenant("ida")
+    config = tmp_path / "accelerator.conf"
+    config.write_text(f"[accelize]\nurl = {store.url}\nclient_id = {key[0]}\nsecret_id = {key[1]}\n")
+    try:
+        with Accelerator("cast_gzip", config_file=config) as accelerator:
+            accelerator.start()
+            store.down()
+            accelerator.process(b"x" * 1000)
+            instance = accelerator.instance
+        assert instance is not None
+        assert instance.stop_mode.name == "TERM"
+        store.up()
+        assert store.usage(*key)["total"]["jobs"] == 0
+        with Accelerator("cast_gzip", config_file=config) as accelerator:
+            accelerator.start()
+            assert until(lambda: store.usage(*key)["total"]["jobs"] == 1)
+            accelerator.process(b"x" * 1000)
+        assert until(lambda: store.usage(*key)["total"]["jobs"] == 2)
+        assert store.usage(*key)["total"]["bytes_in"] == 2000
+    finally:
+        store.down()
+    unsent = state_folder(Configuration.load(config)) / "unsent"
+    assert not [path for path in unsent.glob("*") if (path / "usage-store").read_text() == store.url]
+
+
+def test_a_configuration_of_another_key_is_not_used(store: StoreProcess, ada: tuple[str, str], conf: Any) -> None:
+    bob = store.tenant("bob")
+    with Accelerator("cast_gzip", config_file=conf(ada)) as first:
+        first.start()
+        with Accelerator("cast_gzip", config_file=conf(bob), instance_ip=first.url) as second:
+            assert not second.start(stop_mode="KEEP").reused
+            second.process(b"y" * 700)
+        assert until(lambda: store.usage(*bob)["total"]["bytes_in"] == 700)
