@@ -37,7 +37,7 @@ ConfigureWait = Annotated[
     Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the function; absent: as long as it takes."),
 ]
 # Configurations on their way, whether or not their requests still wait.
-_making: set[asyncio.Task[None]] = set()
+_making: set[asyncio.Task[ConfigurationRow]] = set()
 
 
 def both(router: APIRouter, method: str, path: str, **options: Any) -> Callable[[Route], Route]:
