@@ -290,7 +290,7 @@ async def _process(service: Service, form: Form, client: str) -> JobRow:
         spooled_bytes=form.size_bytes,
         spooled_crc32c=form.crc32c,
         name=form.filename or "",
-        folder=_flag("folder", fields.get("folder", "")),
+        folder=_flag("folder", fields.get("folder", "0")),
         client=client,
     )
     job = await submit(service, wanted)
@@ -299,6 +299,6 @@ async def _process(service: Service, form: Form, client: str) -> JobRow:
 
 
 def _flag(field: str, text: str) -> bool:
-    if text.strip() not in ("", "0", "1"):
+    if text not in ("0", "1"):
         raise InputError(f"{field} = {text!r}: use 0 or 1")
-    return text.strip() == "1"
+    return text == "1"

@@ -97,6 +97,7 @@ def test_wrong_requests_with_folders(node: Any, copier: Any, keeper: Any, folder
         (keeper, {"folder": "1", "source": __file__}, None, "may not touch files there"),
         (keeper, {"folder": "1", "source": str(plain)}, None, "send the folder as a tar file"),
         (keeper, {"folder": "yes"}, b"x", "use 0 or 1"),
+        (keeper, {"folder": ""}, b"x", "use 0 or 1"),
         (keeper, {"source": str(folder), "target": str(folder / "b" / "out")}, None, "lies in the folder that is read"),
     ):
         answer = job(node, configuration, fields, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -81,8 +82,8 @@ def openapi(_nodes: Nodes) -> Iterator[Line]:
     command = [sys.executable, "-m", "pytest", "-q", "-s", "tests/node/test_openapi_conformance.py"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     print(done.stdout[-2000:], file=sys.stderr)
-    cases = [line for line in done.stdout.splitlines() if "generated" in line]
-    injected = int(cases[0].split()[0]) if cases else 0
+    cases = re.search(r"^\s*(\d+) generated", done.stdout, re.MULTILINE)
+    injected = int(cases[1]) if cases else 0
     good = done.returncode == 0
     yield Line("requests made from the API's description", injected, injected if good else 0, 0 if good else 1)
 
