@@ -278,7 +278,8 @@ def help_texts(command: click.Command, path: str = "") -> Iterator[tuple[str, st
 def test_no_help_text_is_taken_for_markup() -> None:
     texts = list(help_texts(typer.main.get_command(app)))
     assert len(texts) > 100
-    assert [(place, text) for place, text in texts if Text.from_markup(text).plain != text] == []
+    eaten = [(place, text) for place, text in texts if Text.from_markup(text).plain != text.replace("\\[", "[")]
+    assert eaten == []
 
 
 def test_quiet_leaves_only_errors_and_asked_answers(home: Path, tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_quiet_leaves_only_errors_and_asked_answers(home: Path, tmp_path: Path) 
     done = run(home, "process", "cast_gzip", tmp_path / "in", tmp_path / "out", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     asked = run(home, "process", "silex_sha3", tmp_path / "in", "-q")
-    assert asked.stdout.startswith(b"digest  ")
+    assert b"\ndigest  " in asked.stdout
     assert asked.stderr == b""
     failed = run(home, "process", "cast_gzip", tmp_path / "none", tmp_path / "out", "-q")
     assert failed.returncode == 2

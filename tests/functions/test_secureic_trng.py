@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -24,7 +25,7 @@ from acceleratorAPI.functions import secureic_trng
 from acceleratorAPI.functions.base import Outcome, check_parameters
 from acceleratorAPI.functions.secureic_trng import BLOCK_BYTES, RandomBytes, RandomParameters, SourceName
 from acceleratorAPI.native._kernels import EntropyError, HealthTests, fill_from_kernel, fill_from_rdseed, has_rdseed
-from acceleratorAPI.node.streams import PROGRESS_BYTES, Progress, file_target
+from acceleratorAPI.node.streams import PROGRESS_BYTES, CountedTarget, Progress
 from acceleratorAPI.testing.function_contract import FunctionContract
 
 SOURCES = [name for name in get_args(SourceName) if name != "rdseed" or has_rdseed()]
@@ -278,7 +279,8 @@ def test_progress_tells_how_much_there_will_be(tmp_path: Path) -> None:
     told: list[tuple[int, int, int | None]] = []
     progress = Progress(lambda *counts: told.append(counts))
     size_bytes = PROGRESS_BYTES + 1
-    with file_target(str(tmp_path / "out"), progress, None, spooled=False) as target:
+    with FileIO(tmp_path / "out", "wb") as file:
+        target = CountedTarget(file, progress, None, summed=False)
         RandomBytes(2).process(None, target, RandomParameters(nbBytes=size_bytes))
     assert told
     assert {expected for _, _, expected in told} == {size_bytes}

@@ -81,7 +81,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="A started accelerator; its node is shown.")] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="The node at this address; [general] node_token opens it."),
+        typer.Option(help="The node at this address; \\[general] node_token opens it."),
     ] = None,
     instance: Annotated[str | None, typer.Option(metavar="ID", help="The node of this instance.")] = None,
     state: Annotated[

@@ -142,7 +142,7 @@ def publish(
     ] = None,
     draft: Annotated[bool, typer.Option("--draft", help="Bring it, and show it to nobody yet.")] = False,
 ) -> None:
-    """Bring installed functions into the catalogue of the store in [accelize], with its access key."""
+    r"""Bring installed functions into the catalogue of the store in \[accelize], with its access key."""
     from acceleratorAPI.functions import registry
 
     if (name is None) != everything:
