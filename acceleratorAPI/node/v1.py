@@ -171,9 +171,10 @@ async def _configure(service: Service, form: Form, base: str, wait_s: float | No
 
 
 async def _make(service: Service, row: ConfigurationRow, parameters: dict[str, Any], application: str | None) -> None:
-    await service.engine.configurations.configure(row, parameters)
+    # Before anybody can see that it is ready, and use it.
     if service.metering is not None and application is not None:
         await service.metering.charge(row.id, application)
+    await service.engine.configurations.configure(row, parameters)
 
 
 def _process_routes(routes: APIRouter, service: Service) -> None:
