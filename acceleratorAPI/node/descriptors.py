@@ -4,6 +4,7 @@ of unix(7). Part of the lean worker.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from io import FileIO
@@ -42,9 +43,16 @@ class Taker:
         self._socket = socket.socket(fileno=descriptor)
 
     def take(self, mode: str) -> FileIO:
-        """The next file, which a message that has arrived said is there."""
-        _, (descriptor,), _, _ = socket.recv_fds(self._socket, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        return FileIO(descriptor, mode)
+        """The next file, which a message that has arrived said is there.
+
+        Raises:
+            OSError: this process has as many files open as it may.
+        """
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if not descriptors:
+            # The kernel has closed what found no place.
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return FileIO(descriptors[0], mode)
 
 
 def open_input(path: str) -> int:

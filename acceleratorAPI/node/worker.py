@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import queue
+import resource
 import signal
 import socket
 import sys
@@ -107,6 +108,9 @@ class Worker:
             self._link.arrival.reset()
             self._link.send("started")
             self._answer(command)
+            if _worn_out():
+                # The next job gets a new worker, rather than an error that is not its own.
+                os._exit(0)
 
     def _answer(self, command: Command) -> None:
         configuration = command if isinstance(command, Configure) else command.configuration
@@ -200,6 +204,16 @@ def _run(
     if target is None:
         return outcome, None, None
     return outcome, target.crc32c, target.held if outcome.has_output else None
+
+
+def _worn_out() -> bool:
+    """Whether functions have left so many files open that a job may soon find no place for its own."""
+    try:
+        return len(os.listdir("/proc/self/fd")) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    except FileNotFoundError:  # not on this system
+        return False
+    except OSError:
+        return True
 
 
 def _die_with_parent() -> None:

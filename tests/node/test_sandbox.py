@@ -143,6 +143,13 @@ def test_a_job_that_took_its_worker_over_is_given_its_own_output_only(boxed: Any
     assert boxed.ended(boxed.send(boxed.configure("test_copy"), b"next"))["parametersresult"]["app"]["status"] == 0
 
 
+def test_a_function_that_leaks_files_costs_the_next_job_nothing(boxed: Any, attack: Attack) -> None:
+    copier = boxed.configure("test_copy")
+    assert attack("leak", "") == "leaked"
+    app = boxed.ended(boxed.send(copier, bytes(3_000_000)))["parametersresult"]["app"]
+    assert app["status"] == 0, app["msg"]
+
+
 def test_jobs_in_place_work(boxed: Any, place: Path) -> None:
     source, target = place / "mine" / "in.txt", place / "mine" / "out.txt"
     source.write_bytes(b"x" * 3_000_000)

@@ -246,6 +246,12 @@ class Hostile(Function[NoParameters, HostileParameters]):
         link.open_output()
         return "given"
 
+    def leak(self, path: str) -> str:
+        with contextlib.suppress(OSError):
+            while True:
+                os.dup(0)
+        return "leaked"
+
     def remove(self, path: str) -> str:
         os.unlink(path)
         return "removed"
