@@ -1,4 +1,4 @@
-"""Records of a node whose folder is removed before the store has them: kept whole, sent by the next node, once."""
+"""Usage is kept when a node's folder goes before the store has it, and sent by the next node, once."""
 
 from __future__ import annotations
 
