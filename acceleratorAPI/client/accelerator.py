@@ -174,7 +174,7 @@ class Accelerator:
         if source is not None:
             source.check()
         values = {**(self.settings.get("configuration", "parameters") or {}), **parameters}
-        session = self._session or Session(acquire(self.settings, self.accelerator), self.accelerator)
+        session = self._session or Session(acquire(self.settings, self.accelerator, self._store), self.accelerator)
         try:
             wanted = self._wanted_stop_mode(session, mode)
             session.check_stop_mode(wanted)

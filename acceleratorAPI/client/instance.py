@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from acceleratorAPI.client.node import NodeClient
+from acceleratorAPI.client.store import StoreClient
 from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.config import Configuration
 from acceleratorAPI.errors import InstanceError, InstanceNotFoundError
@@ -51,8 +52,8 @@ def end_instance(instance_id: str, mode: StopMode, *, provider: str | None = Non
     return f"{instance_id} is kept at {instance.url}"
 
 
-def acquire(configuration: Configuration, accelerator: str) -> Place:
-    """The instance the configuration asks for, its node answering.
+def acquire(configuration: Configuration, accelerator: str, store: StoreClient | None = None) -> Place:
+    """The instance the configuration asks for, its node answering; a new one is made as the store's catalogue says.
 
     Raises:
         ProviderUnknownError: no such provider.
@@ -69,7 +70,10 @@ def acquire(configuration: Configuration, accelerator: str) -> Place:
             return _running(provider, provider.find(address=address))
         except InstanceNotFoundError:
             return Place("address", node_at(address, configuration))
-    instance = provider.create(InstanceSpec(accelerator, os.getpid()))
+    needs = {}
+    if store is not None and provider.has_needs:
+        needs = store.requirements().get(provider.name, {}).get(accelerator, {})
+    instance = provider.create(InstanceSpec(accelerator, os.getpid(), needs))
     return Place("made", _node(provider, instance), provider, instance)
 
 

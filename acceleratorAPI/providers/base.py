@@ -21,10 +21,13 @@ class InstanceSpec:
     Attributes:
         accelerator: the function the node answers with when a client names none.
         owner_pid: the process of this machine whose end is the instance's end, until ``mark`` says otherwise.
+        needs: what the store's catalogue says the function needs, by region: ``image``, ``instancetype``,
+            ``fpgaimage``. It counts where the configuration says nothing.
     """
 
     accelerator: str
     owner_pid: int
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Provider(ABC):
     """
 
     name: ClassVar[str]
+    # Whether it makes use of `InstanceSpec.needs`, which cost a request to the store.
+    has_needs: ClassVar[bool] = False
 
     def __init__(self, configuration: Configuration) -> None:
         """Take the settings that concern it; nothing is contacted yet."""

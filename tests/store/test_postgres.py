@@ -130,3 +130,11 @@ def _run(store: StoreProcess, *arguments: str, code: int = 0) -> subprocess.Comp
     done = subprocess.run(command, env=store.environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done
+
+
+def test_the_dashboard_asks_as_many_queries_however_much_there_is_and_each_by_an_index() -> None:
+    soak = Path(__file__).parents[1] / "soak_store.py"
+    done = subprocess.run([sys.executable, str(soak), "10000"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert "event_organisation" in done.stdout
+    assert "/usage/jobs/: 5 queries, 5 with 1000 events" in done.stdout

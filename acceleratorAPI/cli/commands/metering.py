@@ -55,6 +55,8 @@ def metering(
 
     end = _day("--to", last) or datetime.now(UTC).date()
     start = _day("--from", first) or end - timedelta(days=29)
+    if start > end:
+        raise InputError(f"--from {start} comes after --to {end}")
     settings = Configuration.load()
     store = StoreClient.of(settings) if node is None else None
     if store is not None:
@@ -76,17 +78,16 @@ def _day(option: str, text: str | None) -> date | None:
 
 
 def _databases(settings: Any) -> list[Path]:
-    """Those of this user's LOCAL instances and of a node that was given no folder."""
+    """Those of this user's LOCAL instances, also of ended ones whose usage waits, and of a node without --state."""
     from acceleratorAPI.config import state_folder
 
     folder = state_folder(settings)
-    return [
-        path for path in (folder / "node" / "node.db", *sorted(folder.glob("instances/*/node.db"))) if path.exists()
-    ]
+    found = (folder / "node" / "node.db", *sorted(folder.glob("instances/*/node.db")), *folder.glob("unsent/*/node.db"))
+    return [path for path in found if path.exists()]
 
 
 def _own(paths: list[Path], by: By, start: date, end: date) -> list[dict[str, Any]]:
-    """The sums of some nodes' records, in the order of the keys."""
+    """The sums of some nodes' records, in the store's order: days as they come, else the largest first."""
     sums: dict[str, list[int]] = {}
     statement = (
         f"SELECT {_KEYS[by]}, COUNT(*), SUM(state != 'succeeded'), SUM(bytes_in), SUM(bytes_out), SUM(engine_us)"  # noqa: S608
@@ -101,4 +102,5 @@ def _own(paths: list[Path], by: By, start: date, end: date) -> list[dict[str, An
         for key, *amounts in found:
             total = sums.setdefault(str(key), [0] * len(_COLUMNS))
             sums[str(key)] = [old + new for old, new in zip(total, amounts, strict=True)]
-    return [{"key": key, **dict(zip(_COLUMNS, total, strict=True))} for key, total in sorted(sums.items())]
+    rows = [{"key": key, "name": key, **dict(zip(_COLUMNS, sums[key], strict=True))} for key in sorted(sums)]
+    return rows if by is By.DAY else sorted(rows, key=lambda row: -row["bytes_in"])

@@ -39,15 +39,39 @@ class Order:
 
     Attributes:
         session: names the instance.
+        needs: of the function, by region; see ``InstanceSpec``.
         networks: which may reach the node.
     """
 
     identity: Identity
     session: str
     accelerator: str
+    needs: Mapping[str, Mapping[str, str]]
     networks: tuple[str, ...]
     fingerprint: str
     user_data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an instance of one region is made of; ``None`` where nobody says."""
+
+    instance_type: str | None
+    image: str | None
+    fpga_image: str | None
+
+
+def what_boots(configuration: Configuration, needs: Mapping[str, str]) -> Wanted:
+    """What the settings say, else what the function needs in the region."""
+
+    def first(setting: str, need: str) -> str | None:
+        return configuration.get("csp", setting) or needs.get(need) or None
+
+    kind = first("instance_type", "instancetype")
+    # The function's FPGA image is for its kind of machine: another one that was asked for may have no FPGA.
+    fits = kind == needs.get("instancetype")
+    fpga_image = first("fpga_image", "fpgaimage") if fits else configuration.get("csp", "fpga_image") or None
+    return Wanted(kind, first("image", "image"), fpga_image)
 
 
 def make_plan(cloud: Cloud, configuration: Configuration, order: Order, region: str, steps: Steps) -> Plan:
@@ -57,14 +81,12 @@ def make_plan(cloud: Cloud, configuration: Configuration, order: Order, region: 
         ConfigurationError: a setting is wrong.
         InstanceError: AWS refuses.
     """
-    get = configuration.get
-    kind = machine.find_machine(
-        cloud, region, machine.wanted_type(get("csp", "instance_type"), get("csp", "fpga_image"))
-    )
-    if get("csp", "fpga_image"):
-        machine.check_fpga_image(cloud, region, kind, get("csp", "fpga_image"))
+    get, wanted = configuration.get, what_boots(configuration, order.needs.get(region, {}))
+    kind = machine.find_machine(cloud, region, machine.wanted_type(wanted.instance_type, wanted.fpga_image))
+    if wanted.fpga_image:
+        machine.check_fpga_image(cloud, region, kind, wanted.fpga_image)
     zones = machine.find_zones(cloud, region, kind, get("csp", "subnet"))
-    booted = image.find_image(cloud, region, get("csp", "image"), kind.architecture)
+    booted = image.find_image(cloud, region, wanted.image, kind.architecture)
     steps.say("%s: %s in %s, image %s (%s)", region, kind.type, _listed(zones), booted.id, booted.name)
     labels = tags.of_user(get("csp", "tags")) | {tags.OWNER: order.identity.owner}
     security = group.ensure_group(

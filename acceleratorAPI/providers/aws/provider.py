@@ -40,6 +40,7 @@ class AwsProvider(Provider):
     """Instances in the user's own account. What exists is asked of AWS; the journal knows what was begun here."""
 
     name = NAME
+    has_needs = True
 
     def __init__(self, configuration: Configuration) -> None:
         """Take the settings of ``[csp]``; nothing is contacted yet."""
@@ -66,6 +67,7 @@ class AwsProvider(Provider):
             identity=identity,
             session=secrets.token_hex(8),
             accelerator=spec.accelerator,
+            needs=spec.needs,
             networks=address.networks(self._cloud, get("csp", "allow_from")),
             fingerprint=certificate.fingerprint,
             user_data=self._user_data(spec.accelerator, certificate, known),
