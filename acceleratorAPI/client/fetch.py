@@ -12,7 +12,7 @@ from crc32c import crc32c
 from acceleratorAPI.client.ranges import Ranges
 from acceleratorAPI.client.retry import Backoff
 from acceleratorAPI.client.transfer import CHUNK_BYTES, Output, write_all
-from acceleratorAPI.errors import AcceleratorError, IntegrityError, NodeError, NodeUnreachableError
+from acceleratorAPI.errors import AcceleratorError, IntegrityError, NodeError, NodeUnreachableError, NotFoundError
 from acceleratorAPI.protocol.joined import Joined
 from acceleratorAPI.protocol.records import JobRecord
 
@@ -110,6 +110,10 @@ class Fetch:
                 if self.received > before or time.monotonic() - began >= QUIET_S:
                     backoff.progress()
                 self._on_received(self.received)
+                if isinstance(error, NotFoundError):
+                    # A job that has failed has no output, and says why.
+                    self._node.job(self._job_id, 0)
+                    raise
                 if isinstance(error, NodeUnreachableError):
                     self._see_why(error, backoff)
                 else:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import os
+import signal
 import time
 from collections import deque
 from typing import Any
@@ -51,6 +53,13 @@ class Pool:
     def pids(self) -> list[int]:
         """The worker processes; safe to read from any thread."""
         return [pid for slot in self.slots if (pid := slot.pid) is not None]
+
+    def kill(self) -> None:
+        """End every worker at once and start none again; safe to call from any thread."""
+        self._closed = True
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Start every worker in the background."""

@@ -83,7 +83,9 @@ def enter(sandbox: Sandbox) -> list[str]:
     found = _limit(sandbox.memory_bytes)
     writable = sandbox.writable
     if sandbox.temporary is not None:
-        os.makedirs(sandbox.temporary, mode=0o700, exist_ok=True)
+        # In a folder of the node's, which is not made again when the node has removed all it kept.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(sandbox.temporary, mode=0o700)
         os.environ["TMPDIR"] = sandbox.temporary
         writable = (*writable, sandbox.temporary)
     if sandbox.mode == "off":

@@ -144,7 +144,8 @@ class _Node:
 
     def _end_now(self) -> None:
         """End without waiting for anything."""
-        self._kill_workers()
+        if self._pool is not None:
+            self._pool.kill()
         if self._state is not None:
             self._state.remove_address()
         os._exit(0)
@@ -152,7 +153,8 @@ class _Node:
     def _owner_is_gone(self, at_end: Literal["terminate", "stop"]) -> None:
         """End as the lease says; called from its thread."""
         log.info("the owner is gone: %s", at_end)
-        self._kill_workers()
+        if self._pool is not None:
+            self._pool.kill()
         self._remove_state(at_end)
         self._end_now()
 
@@ -162,11 +164,6 @@ class _Node:
             with contextlib.suppress(ConfigurationError):
                 self._state = self._state or StateFolder(self._settings.folder)
                 self._state.remove(self._settings.unsent)
-
-    def _kill_workers(self) -> None:
-        for pid in self._pool.pids if self._pool is not None else []:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 def _metering(settings: Settings, state: StateFolder) -> Metering:

@@ -301,7 +301,7 @@ class Slot:
         self.configured.clear()
         if self._datafiles is not None:
             shutil.rmtree(self._datafiles, ignore_errors=True)
-            self._datafiles.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._datafiles.mkdir(mode=0o700, exist_ok=True)
 
     def kill(self) -> None:
         """End the worker at once."""

@@ -26,6 +26,7 @@ from acceleratorAPI.errors import (
     NodeBusyError,
     NodeError,
     NodeUnreachableError,
+    NotFoundError,
 )
 from acceleratorAPI.protocol.records import JobRecord, Progress, ResultFile
 
@@ -211,3 +212,17 @@ def test_a_bit_flipped_on_the_nodes_disk_leaves_no_output(
         with pytest.raises(IntegrityError):
             accelerator.process(source, target)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["in"]
+
+
+def test_a_fetch_says_why_a_job_that_has_ended_has_no_output() -> None:
+    class Failed(FakeNode):
+        def result(self, job_id: str, offset: int) -> Any:
+            raise NotFoundError(f"job {job_id} has no result file")
+
+    node = Failed()
+    node.failure = FunctionFailedError("it went wrong")
+    with pytest.raises(FunctionFailedError, match="it went wrong"):
+        fetched(node)
+    node.failure = None
+    with pytest.raises(NotFoundError, match="no result file"):
+        fetched(node)
