@@ -20,12 +20,6 @@ FOLDER = Path(os.environ.get("BENCH_INPUTS", "build/bench-inputs")).absolute()
 _COPY_BYTES = 1 << 20
 
 
-def describe() -> str:
-    """Which source tree the figures are of."""
-    packed = _linux_source()
-    return packed.name.removesuffix(".tar.xz") if packed else "the Python standard library's sources, repeated"
-
-
 def source_tar(size_bytes: int | None = None) -> Path:
     """A tar of a source tree, whole (1.2 GB or more) or its first ``size_bytes``."""
     whole = _made("source.tar", _write_source_tar)

@@ -92,19 +92,19 @@ def process(
     as_json: AsJson = False,
 ) -> None:
     """Process a file or folder: start, process and stop in one go, or on an accelerator started before."""
-    start_with, parameters = _split(name, parse_parameters(values))
+    entry = remembered.load().get(name)
+    start_with, parameters = _split(name, entry, parse_parameters(values))
     # An empty IN is none.
     read_from = _standard(sys.stdin, "IN") if source == "-" else source or None
     write_to = _standard(sys.stdout, "OUT") if target == "-" else target
-    ready = _ready(name, datafile, provider, instance_ip, conf, node_opens_urls, start_with)
+    ready = _ready(name, entry, datafile, provider, instance_ip, conf, node_opens_urls, start_with)
     if quiet:
         output.no_steps()
     with _interrupted(target or source), ready as accelerator, contextlib.ExitStack() as stack:
         if write_to is None and read_from is not None and not accelerator.takes_input:
             # One name alone is the output of a function that reads nothing.
             read_from, write_to, target = None, _standard(sys.stdout, "OUT") if source == "-" else source, source
-        kept = name in remembered.load()
-        if write_to is None and (accelerator.gives_output or (accelerator.may_give_output and not kept)):
+        if write_to is None and (accelerator.gives_output or (accelerator.may_give_output and entry is None)):
             raise InputError(f"{accelerator.accelerator} gives a file: name OUT, or - for standard output")
         callback = stack.enter_context(progress.shown(quiet=quiet))
         result = accelerator.process(
@@ -113,7 +113,7 @@ def process(
             progress=callback,
             **parameters,
         )
-        _check_delivery(result, target, kept=kept)
+        _check_delivery(result, target, kept=entry is not None)
     if as_json:
         output.document(result.as_dict(), sys.stderr if target == "-" else sys.stdout)
         return
@@ -290,6 +290,7 @@ def _attach(entry: remembered.Remembered, node_opens_urls: bool | None = None) -
 @contextlib.contextmanager
 def _ready(
     name: str,
+    entry: remembered.Remembered | None,
     datafile: str | None,
     provider: str | None,
     instance_ip: str | None,
@@ -297,11 +298,10 @@ def _ready(
     node_opens_urls: bool | None,
     start_with: dict[str, Any],
 ) -> Iterator[Accelerator]:
-    """A started accelerator: the remembered one called ``name``, else one just for this command."""
+    """A started accelerator: the one remembered as ``name``, ``entry``, else one just for this command."""
     from acceleratorAPI.client.accelerator import Accelerator
     from acceleratorAPI.functions import registry
 
-    entry = remembered.load().get(name)
     if entry is not None:
         if datafile is not None or start_with:
             asked = "--config-file" if datafile is not None else f"-p {next(iter(start_with))}"
@@ -332,11 +332,12 @@ def _interrupted(target: str | None) -> Iterator[None]:
         raise
 
 
-def _split(name: str, parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(
+    name: str, entry: remembered.Remembered | None, parameters: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters that belong to ``start`` and those of ``process``, as far as the function is known here."""
     from acceleratorAPI.functions import registry
 
-    entry = remembered.load().get(name)
     try:
         kind = registry.load(entry.accelerator if entry is not None else name)
     except FunctionUnknownError:
