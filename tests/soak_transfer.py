@@ -31,7 +31,7 @@ import psutil
 from crc32c import crc32c
 
 from acceleratorAPI import Accelerator
-from acceleratorAPI.client import node as node_module
+from acceleratorAPI.client import connection
 from acceleratorAPI.client.fetch import Fetch
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.pace import checksum_field
@@ -171,7 +171,7 @@ def cuts(work, up):
     """Cuts at random offsets; what is sent twice is at most a piece a cut."""
     source = random_file(work / "in", GIB)
     wanted, good = crc(source), True
-    node_module.PIECE_IDLE_S = 5.0  # silence is noticed after 30 s; here there are many
+    connection.PIECE_IDLE_S = 5.0  # silence is noticed after 30 s; here there are many
     with a_node(work) as (url, _, _):
         for kind in ("rst", "fin", "drop"):
             offsets = sorted(random.sample(range(GIB), 20))

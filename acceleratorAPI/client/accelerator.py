@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
 from acceleratorAPI.client import lifetime
+from acceleratorAPI.client.calls import Calls
 from acceleratorAPI.client.instance import acquire
-from acceleratorAPI.client.job import Destination, Job, JobGroup, OnProgress
+from acceleratorAPI.client.job import Destination, Job, JobGroup, OnProgress, Options
 from acceleratorAPI.client.results import ProcessResult, StartResult, StopResult
 from acceleratorAPI.client.resume import digest
 from acceleratorAPI.client.session import Session
@@ -116,8 +116,7 @@ class Accelerator:
         self._shared_files = shared_files is not False
         self._session: Session | None = None
         self._release: Callable[[], object] = lambda: None
-        self._executor: ThreadPoolExecutor | None = None
-        self._submitted: JobGroup
+        self._submitted: Calls | None = None
         self._submit_lock = threading.Lock()
 
     @property
@@ -215,8 +214,9 @@ class Accelerator:
             JobError: the job failed.
             NodeError: the node failed.
         """
-        group = JobGroup(self._started("process"))
-        return self._process(group, src, dst, progress, parameters)
+        session = self._started("process")
+        options = self._options(session, progress, parameters)
+        return Job(session, JobGroup(session), src, dst).run(options)
 
     def process_submit(
         self,
@@ -239,14 +239,11 @@ class Accelerator:
         """
         session = self._started("process_submit")
         with self._submit_lock:
-            # A forked child has the parent's executor, but none of its threads.
-            if self._executor is None or self._submitted.pid != os.getpid():
-                self._submitted = JobGroup(session)
-                self._executor = ThreadPoolExecutor(_SUBMIT_WORKERS, thread_name_prefix=self.accelerator)
-            executor = self._executor
-        # The caller's trace goes with the job.
-        run = contextvars.copy_context().run
-        return executor.submit(run, self._process, self._submitted, src, dst, progress, parameters)
+            # A forked child has the parent's calls, but none of its threads.
+            if self._submitted is None or self._submitted.pid != os.getpid():
+                self._submitted = Calls(session, _SUBMIT_WORKERS)
+            calls = self._submitted
+        return calls.submit(src, dst, self._options(session, progress, parameters))[0]
 
     def process_map(
         self,
@@ -272,11 +269,11 @@ class Accelerator:
             StateError: before ``start``.
             AcceleratorError: of the first input that failed, at its turn; what was not begun then is not done.
         """
-        self._started("process_map")
+        session = self._started("process_map")
         if workers < 1:
             raise ValueError(f"workers = {workers}: use at least 1")
-        pairs = _pairs(sources, destinations)
-        return self._map(pairs, workers, progress, parameters)
+        options = self._options(session, progress, parameters)
+        return _map(session, _pairs(sources, destinations), workers, options)
 
     def stop(self, stop_mode: StopMode | int | str | None = None) -> StopResult:
         """Drop the node's configurations and end the instance; nothing started is nothing to do.
@@ -327,21 +324,15 @@ class Accelerator:
             raise StateError(f"{verb} before start: call start() first")
         return self._session
 
-    def _process(
-        self,
-        group: JobGroup,
-        src: Source | None,
-        dst: Destination | None,
-        progress: OnProgress | None,
-        parameters: Mapping[str, Any],
-    ) -> ProcessResult:
-        session = self._started("process")
-        values = {**(self.settings.get("process", "parameters") or {}), **parameters}
-        job = Job(session, group, Input(src) if src is not None else None, dst)
-        shared = self._shared_files and session.shares_files
+    def _options(self, session: Session, progress: OnProgress | None, parameters: Mapping[str, Any]) -> Options:
         setting = self.settings.get
-        opens, several = bool(setting("general", "node_opens_urls")), setting("general", "connections")
-        return job.run(values, progress, shared, opens, several)
+        return Options(
+            {**(setting("process", "parameters") or {}), **parameters},
+            progress,
+            shared=self._shared_files and session.shares_files,
+            node_opens_urls=bool(setting("general", "node_opens_urls")),
+            connections=setting("general", "connections"),
+        )
 
     def _wanted_stop_mode(self, session: Session, asked: StopMode | None) -> StopMode | None:
         """What was asked; else what was set; else what fits the instance; ``None``: as it is."""
@@ -412,37 +403,27 @@ class Accelerator:
             elapsed_s=elapsed_s,
         )
 
-    def _map(
-        self,
-        pairs: Iterator[tuple[Source, Destination | None]],
-        workers: int,
-        progress: OnProgress | None,
-        parameters: Mapping[str, Any],
-    ) -> Iterator[ProcessResult]:
-        group = JobGroup(self._started("process_map"))
-        pending: deque[Future[ProcessResult]] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix=self.accelerator)
-        try:
-            for source, destination in pairs:
-                run = contextvars.copy_context().run
-                pending.append(pool.submit(run, self._process, group, source, destination, progress, parameters))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            if pending:
-                group.cancel()
-            pool.shutdown(cancel_futures=True)
-
     def _finish_submitted(self, *, cancel: bool) -> None:
-        executor, self._executor = self._executor, None
-        if executor is None or self._submitted.pid != os.getpid():
-            return
-        if cancel:
-            executor.shutdown(wait=False, cancel_futures=True)
-            self._submitted.cancel()
-        executor.shutdown()
+        calls, self._submitted = self._submitted, None
+        if calls is not None and calls.pid == os.getpid():
+            calls.end(cancel=cancel)
+
+
+def _map(
+    session: Session, pairs: Iterator[tuple[Source, Destination | None]], workers: int, options: Options
+) -> Iterator[ProcessResult]:
+    calls = Calls(session, workers)
+    pending: deque[tuple[Future[ProcessResult], float]] = deque()
+    try:
+        for source, destination in pairs:
+            pending.append(calls.submit(source, destination, options))
+            # Ahead by as many as the workers' requests hold.
+            while pending and (pending[0][0].done() or sum(share for _, share in pending) > workers):
+                yield pending.popleft()[0].result()
+        while pending:
+            yield pending.popleft()[0].result()
+    finally:
+        calls.end(cancel=bool(pending))
 
 
 def _pairs(

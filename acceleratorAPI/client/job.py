@@ -11,19 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from io import BytesIO, FileIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from acceleratorAPI.client.fetch import Fetch, Sink
-from acceleratorAPI.client.keep import Call
+from acceleratorAPI.client.keep import Call, Keep
 from acceleratorAPI.client.node import POLL_S, succeeded
 from acceleratorAPI.client.pace import connections
 from acceleratorAPI.client.results import Phase, ProcessResult, TransferProgress
 from acceleratorAPI.client.resume import Resumption, the_call
 from acceleratorAPI.client.retry import Backoff
 from acceleratorAPI.client.session import Session
-from acceleratorAPI.client.small import RUN_WAIT_S, is_small, read_whole
-from acceleratorAPI.client.transfer import Input, write_all
+from acceleratorAPI.client.small import LITTLE_BYTES, RUN_WAIT_S, is_small, read_whole
+from acceleratorAPI.client.transfer import Input, Source, write_all
 from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import (
     FileAccessError,
@@ -45,13 +46,38 @@ OnProgress = Callable[[TransferProgress], None]
 _TELL_EVERY_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a job is to be done.
+
+    Attributes:
+        parameters: of the function.
+        progress: told of the way the job makes; it runs in the job's thread.
+        shared: the node may use the files in place.
+        node_opens_urls: the node, not this program, is to read and write URLs.
+        connections: how many to use for one file; ``None``: as many as help.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    progress: OnProgress | None = None
+    shared: bool = False
+    node_opens_urls: bool = False
+    connections: int | None = None
+
+
+class Small(NamedTuple):
+    """A job that one request can hold, its input included."""
+
+    wanted: JobRequest
+    data: bytes
+
+
 class JobGroup:
     """Jobs that are cancelled together, those still on their way to the node included."""
 
     def __init__(self, session: Session) -> None:
         """An empty group of this process's jobs."""
         self.cancelled = False
-        self.pid = os.getpid()
         self._session = session
         self._running: set[str] = set()
         self._lock = threading.Lock()
@@ -69,6 +95,11 @@ class JobGroup:
         """The node has the job; see ``check``."""
         with self._lock:
             self.check()
+            self._running.add(job_id)
+
+    def note(self, job_id: str) -> None:
+        """The node has the job, which is seen to later: until then, ``cancel`` ends it."""
+        with self._lock:
             self._running.add(job_id)
 
     def forget(self, job_id: str) -> None:
@@ -89,16 +120,20 @@ class Job:
     """What goes in, what comes out, and the calls between."""
 
     def __init__(
-        self, session: Session, group: JobGroup, source: Input | None, destination: Destination | None
+        self, session: Session, group: JobGroup, source: Source | None, destination: Destination | None
     ) -> None:
-        """Take both ends; ``run`` checks them."""
+        """Take both ends; ``run`` checks them.
+
+        Raises:
+            TypeError: one is nothing that can be an end.
+            InputError: it is a URL that cannot be used.
+        """
         self._session = session
         self._group = group
-        self._source = source
+        self._source = Input(source) if source is not None else None
         self._destination = destination
         self._path: str | None = None
         self._remote: names.Remote | None = None
-        self._node_opens_urls = False
         if isinstance(destination, (str, os.PathLike)):
             text = os.fspath(destination)
             local = names.file_path(text)
@@ -106,9 +141,10 @@ class Job:
                 self._remote = names.parse(text)
             else:
                 self._path = os.path.abspath(local or text)
+        self._options = Options()
         self._tell: OnProgress | None = None
         self._received = 0
-        self._connections: int | None = None
+        self._started = time.perf_counter()
         self._stopped = False
         self._fetching: Future[bytes | None] | None = None
         self._fetch_now: Fetch | None = None
@@ -116,42 +152,74 @@ class Job:
         if destination is not None and not named and not callable(getattr(destination, "write", None)):
             raise TypeError(f"dst: expected a path or an open binary file, not {type(destination).__name__}")
 
-    def run(
-        self,
-        parameters: Mapping[str, Any],
-        progress: OnProgress | None,
-        shared: bool,
-        node_opens_urls: bool = False,
-        connections: int | None = None,
-    ) -> ProcessResult:
-        """Do it all.
+    def is_little(self, options: Options) -> bool:
+        """Whether the input is to travel with the request, perhaps with others, also to a node that sees the file."""
+        size_bytes = self._source.size_bytes if self._source is not None else None
+        if size_bytes is None or size_bytes > LITTLE_BYTES or options.progress is not None:
+            return False
+        # A function that takes folders may keep more of a file than its bytes.
+        return not (options.shared and self._session.card.get("folder"))
 
-        Args:
-            parameters: of the function.
-            progress: told of the way the job makes; it runs in the calling thread.
-            shared: the node may use the files in place.
-            node_opens_urls: the node, not this program, is to read and write URLs.
-            connections: how many to use for one file; ``None``: as many as help.
+    def run(self, options: Options) -> ProcessResult:
+        """Do it all.
 
         Raises:
             InputError: an end cannot be used; found before anything is sent.
             JobError: the job failed.
             NodeError: the node failed.
         """
-        started = time.perf_counter()
-        self._group.check()
-        self._node_opens_urls = node_opens_urls
-        self._connections = connections
-        self._check()
-        self._tell = progress
+        self._begin(options)
+        with self.told_of_the_end():
+            return self._result(*self._work())
+
+    def small(self, options: Options) -> Small | None:
+        """The job with its input, when that is still little and nothing is to be gone on with.
+
+        What the node answers to it is for ``conclude``; otherwise ``run`` is to be called.
+
+        Raises:
+            InputError: as ``run``.
+        """
+        self._begin(options)
+        wanted, source = self._wanted()
+        if source is None or (self._path is not None and Keep.left(self._path)):
+            return None
+        reader, size_bytes = source.open()
         try:
-            record, data = self._work(parameters, shared)
+            if size_bytes is None or size_bytes > LITTLE_BYTES or not is_small(wanted, size_bytes):
+                return None
+            return Small(wanted, read_whole(reader, size_bytes))
+        finally:
+            source.close(reader)
+
+    def conclude(self, record: JobRecord, output: bytes | None) -> ProcessResult:
+        """What is left to do of a ``small`` job, once the node has answered.
+
+        Raises:
+            JobError: it failed.
+            NodeError: the node failed.
+        """
+        self._resumption = Resumption(self._session, None, None)
+        with self.told_of_the_end():
+            return self._result(*self._answered(record, output))
+
+    @contextlib.contextmanager
+    def told_of_the_end(self) -> Iterator[None]:
+        """A node that is gone because it was ended is no error of its own."""
+        try:
+            yield
         except (NodeUnreachableError, NotFoundError) as error:
             self._group.check()
             if self._session.ended:
                 raise JobCancelledError("the accelerator was stopped while the job ran") from error
             raise
-        return self._result(record, data, time.perf_counter() - started)
+
+    def _begin(self, options: Options) -> None:
+        self._started = time.perf_counter()
+        self._group.check()
+        self._options = options
+        self._check()
+        self._tell = options.progress
 
     def _check(self) -> None:
         card = self._session.card
@@ -162,10 +230,10 @@ class Job:
             raise InputError(f"{name} takes no input file")
         if self._destination is not None and card.get("output") == "none":
             raise InputError(f"{name} gives no output file; its answer is in the result")
-        if self._source is not None and not (self._node_opens_urls and self._source.url):
+        if self._source is not None and not (self._options.node_opens_urls and self._source.url):
             self._source.check(folder=bool(card.get("folder")))
         if self._remote is not None:
-            if not self._node_opens_urls:
+            if not self._options.node_opens_urls:
                 access.check(self._remote)
             if self._source is not None and self._source.url == self._destination:
                 raise InputError(f"input and output are the same {self._source.name!r}: name another output")
@@ -174,9 +242,9 @@ class Job:
             if self._source is not None and self._source.path is not None:
                 _check_apart(self._source.path, self._path)
 
-    def _work(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRecord, bytes | None]:
+    def _work(self) -> tuple[JobRecord, bytes | None]:
         """Upload, job and fetch, each going on while the one before it does."""
-        wanted, source = self._wanted(parameters, shared)
+        wanted, source = self._wanted()
         session, node = self._session, self._session.node
         with contextlib.ExitStack() as stack:
             reader, size_bytes = source.open() if source is not None else (None, None)
@@ -228,11 +296,14 @@ class Job:
 
     def _several(self, size_bytes: int) -> int:
         """How many connections to use for so many bytes."""
-        return connections(self._session.node.url, size_bytes, self._connections)
+        return connections(self._session.node.url, size_bytes, self._options.connections)
 
     def _in_one_request(self, wanted: JobRequest, data: bytes) -> tuple[JobRecord, bytes | None]:
-        """A small input with the request, and a small output with its answer; else on as any job."""
-        record, output = self._session.node.run(wanted, data, self._resumption.key, RUN_WAIT_S)
+        """A small input with the request, and a small output with its answer."""
+        return self._answered(*self._session.node.run(wanted, data, self._resumption.key, RUN_WAIT_S))
+
+    def _answered(self, record: JobRecord, output: bytes | None) -> tuple[JobRecord, bytes | None]:
+        """A small output to where it belongs; without one, on as any job."""
         if output is None:
             return self._rest(record)
         self._group.check()
@@ -252,20 +323,20 @@ class Job:
             record = self._follow(record)
             return record, self._fetch(record.id, record) if record.result is not None else None
 
-    def _wanted(self, parameters: Mapping[str, Any], shared: bool) -> tuple[JobRequest, Input | None]:
+    def _wanted(self) -> tuple[JobRequest, Input | None]:
         """What to ask the node for, and the input that must be sent."""
-        configuration = self._session.configuration
+        configuration, options = self._session.configuration, self._options
         if configuration is None:
             raise StateError("process before start: call start() first")
-        wanted = JobRequest(configuration=configuration.url, parameters=dict(parameters))
+        wanted = JobRequest(configuration=configuration.url, parameters=dict(options.parameters))
         source = self._source
-        if self._node_opens_urls:
+        if options.node_opens_urls:
             if source is not None and source.url is not None:
                 wanted.source = source.url
                 source = None
             if self._remote is not None:
                 wanted.target = os.fspath(self._destination)  # type: ignore[arg-type]  # a text, as _remote says
-        if shared:
+        if options.shared and not self.is_little(options):
             if source is not None and source.path is not None and (source.is_regular_file or source.is_folder):
                 wanted.source = source.path
                 source = None
@@ -394,7 +465,7 @@ class Job:
         if self._tell is not None:
             self._tell(TransferProgress(self._source.name if self._source else "", phase, done, total))
 
-    def _result(self, record: JobRecord, data: bytes | None, elapsed_s: float) -> ProcessResult:
+    def _result(self, record: JobRecord, data: bytes | None) -> ProcessResult:
         app = record.app or App(status=0, msg="")
         profiling = app.profiling
         return ProcessResult(
@@ -405,7 +476,7 @@ class Job:
             bytes_out=record.progress.bytes_out,
             backend=str(profiling.get("backend", "")),
             kernel_s=float(profiling.get("kernel-time", profiling.get("fpga-elapsed-time", 0.0))),
-            elapsed_s=elapsed_s,
+            elapsed_s=time.perf_counter() - self._started,
             specific=app.specific,
             profiling=profiling,
             message=app.msg,

@@ -129,7 +129,8 @@ class Keep:
     @staticmethod
     def left(output: str) -> bool:
         """Whether an earlier process left something of ``output``."""
-        return _beside(output, "job").exists()
+        # Asked of every output, so without a path object.
+        return os.path.exists(_name_beside(output, "job"))
 
     def save(self) -> None:
         """Put the record down, as it is now; when the output is finished, there is none any more."""
@@ -225,7 +226,11 @@ class Keep:
 
 
 def _beside(output: str | Path, what: str) -> Path:
-    path = Path(os.path.realpath(output))
+    return Path(_name_beside(output, what))
+
+
+def _name_beside(output: str | Path, what: str) -> str:
+    folder, name = os.path.split(os.path.realpath(output))
     # A name's length is limited in bytes.
-    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
-    return path.with_name(f".{name}.acceleratorapi-{what}")
+    name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+    return os.path.join(folder, f".{name}.acceleratorapi-{what}")

@@ -8,37 +8,28 @@ import functools
 import hashlib
 import json
 import logging
-import os
-import random
 import re
-import ssl
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-import urllib3
 from crc32c import crc32c
 from pydantic import BaseModel, ValidationError
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.response import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
+from acceleratorAPI.client import connection
+from acceleratorAPI.client.connection import NodeConnection, problem_of
 from acceleratorAPI.client.retry import Backoff
-from acceleratorAPI.client.trace import trace_headers
-from acceleratorAPI.client.transfer import CHUNK_BYTES, Input, MultipartForm
-from acceleratorAPI.client.trust import Trust
+from acceleratorAPI.client.transfer import Input, MultipartForm, file_head
 from acceleratorAPI.errors import (
     AcceleratorError,
-    AuthenticationError,
     FunctionFailedError,
     IntegrityError,
     NodeBusyError,
     NodeError,
-    NodeUnreachableError,
     NotFoundError,
-    PermissionDeniedError,
     error_from_code,
 )
 from acceleratorAPI.protocol import paths
@@ -46,35 +37,21 @@ from acceleratorAPI.protocol.digests import crc32c_field
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, JobRecord, JobRequest, Lease, Page
 from acceleratorAPI.protocol.status import NodeStatus
 
-CONNECT_S = 10.0
-# No limit on a whole request, only on silence: longer than the node's longest long poll.
 _log = logging.getLogger(__name__)
 
-IDLE_S = 120.0
 # A node whose workers are all busy answers then, and is asked again.
 CONFIGURE_WAIT_S = 30.0
 _LOOK_AGAIN_S = 0.5
 POLL_S = 30
-# Of a piece of an upload and of an output that is followed: what moves is seen to move, so silence is a cut soon.
-PIECE_IDLE_S = 30.0
 _BLOCK_BYTES = 128 << 10
 BUSY_PATIENCE_S = 60.0
-READ_TRIES = 3
 TUS_VERSION = "1.0.0"
 UPLOAD_TYPE = "application/offset+octet-stream"
 
 _JOBS = paths.JOBS.rstrip("/")
 _DIGEST = re.compile(r"crc32c=:([A-Za-z0-9+/=]{8}):")
 
-AnswerT = TypeVar("AnswerT")
 RecordT = TypeVar("RecordT", bound=BaseModel)
-_BY_STATUS: dict[int, type[NodeError]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    429: NodeBusyError,
-    503: NodeBusyError,
-}
 
 
 class UploadState(NamedTuple):
@@ -91,60 +68,8 @@ class UploadState(NamedTuple):
     crc32c: int | None
 
 
-class _PatientHTTP(HTTPConnection):
-    """Sends under the idle limit; urllib3 would send under the shorter one for connecting."""
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(PIECE_IDLE_S)
-
-
-class _PatientHTTPS(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        if not self.is_verified:
-            raise ssl.SSLError("nobody vouches for the certificate")
-        self.sock.settimeout(PIECE_IDLE_S)
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _PatientHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _PatientHTTPS
-
-
-class NodeClient:
-    """One node. Safe to use from several threads; holds no state but its connections."""
-
-    def __init__(
-        self, url: str, token: str = "", diagnose: Callable[[], str] | None = None, trust: Trust | None = None
-    ) -> None:
-        """Connect on first use.
-
-        Args:
-            url: of the node, without a path or with the one a proxy serves it under.
-            token: sent as bearer token when not empty.
-            diagnose: why the node may not answer, for error messages.
-            trust: whom to take for the node when it speaks TLS; by default whom this machine's authorities vouch for.
-
-        Raises:
-            ConfigurationError: ``trust`` cannot be used.
-        """
-        self._trust = trust or Trust()
-        self._trust.check(url)
-        self.url = url.rstrip("/")
-        self._diagnose = diagnose or (lambda: "")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._pool, self._pid = _new_pool(self.url, self._trust), os.getpid()
-
-    def __repr__(self) -> str:
-        return f"NodeClient({self.url!r})"
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.clear()
+class NodeClient(NodeConnection):
+    """What a node can be asked."""
 
     def status(self) -> NodeStatus:
         """The node at a glance."""
@@ -204,35 +129,74 @@ class NodeClient:
             JobError: it failed.
         """
         query = {"configuration": wanted.configuration, "name": wanted.name or "", "wait": f"{wait_s:g}"}
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Digest": crc32c_field(crc32c(data)),
-            "Job-Parameters": json.dumps(wanted.parameters),
-            "Idempotency-Key": key,
-        }
+        headers = {"Content-Type": "application/octet-stream", **_inline_headers(wanted, data, key)}
         path = f"{paths.RUN}?{urlencode(query)}"
-        return self._insist(lambda: self._ran(self._request("POST", path, body=data, headers=headers)))
 
-    def _ran(self, answer: BaseHTTPResponse) -> tuple[JobRecord, bytes | None]:
-        body = self._body(answer)
-        if answer.headers.get("Content-Type") == "application/json":
+        def ask() -> tuple[JobRecord, bytes | None]:
+            answer = self._request("POST", path, body=data, headers=headers)
+            return self._ran(answer.headers, self._body(answer))
+
+        return self._insist(ask)
+
+    def run_batch(
+        self, wanted: JobRequest, inputs: Sequence[tuple[str, bytes]], key: str, wait_s: float
+    ) -> list[tuple[JobRecord, bytes | None] | AcceleratorError]:
+        """As ``run``, a job for each of several small inputs, each with its name; an error is what one raised.
+
+        Raises:
+            AcceleratorError: the request as a whole was not taken.
+        """
+        query = {"configuration": wanted.configuration, "wait": f"{wait_s:g}"}
+        boundary = secrets.token_hex(16)
+        parts = [piece for name, data in inputs for piece in (file_head(boundary, name), data, b"\r\n")]
+        body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            **_inline_headers(wanted, body, key),
+        }
+        path = f"{paths.BATCH}?{urlencode(query)}"
+
+        def ask() -> list[tuple[JobRecord, bytes | None] | AcceleratorError]:
+            answer = self._request("POST", path, body=body, headers=headers)
+            found = [self._outcome(*part) for part in self._parts(answer.headers, self._body(answer))]
+            if len(found) != len(inputs):
+                raise NodeError(f"{self.url}: {len(found)} answers to {len(inputs)} inputs; is this a node?")
+            return found
+
+        return self._insist(ask)
+
+    def _parts(self, headers: Mapping[str, str], body: bytes) -> Iterator[tuple[HTTPHeaderDict, bytes]]:
+        """Head and content of each part of an answer."""
+        delimiter = b"--" + headers.get("Content-Type", "").rpartition("boundary=")[2].encode()
+        at = 0
+        while body.startswith(delimiter + b"\r\n", at):
+            begin = body.find(b"\r\n\r\n", at) + 4
+            lines = body[at + len(delimiter) + 2 : begin - 4].decode("latin-1").split("\r\n")
+            fields = HTTPHeaderDict([(name, text) for name, _, text in (line.partition(": ") for line in lines)])
+            length = fields.get("Content-Length", "")
+            if begin < 4 or not length.isdecimal():
+                break
+            at = begin + int(length) + 2
+            yield fields, body[begin : at - 2]
+        if body[at:] != delimiter + b"--\r\n":
+            raise NodeError(f"{self.url}: the answer is not made of parts; is this a node?")
+
+    def _outcome(self, headers: HTTPHeaderDict, body: bytes) -> tuple[JobRecord, bytes | None] | AcceleratorError:
+        """What a part of an answer says."""
+        if headers.get("Status", "").startswith(("2", "3")):
+            return self._ran(headers, body)
+        return problem_of(body) or NodeError(f"{self.url} answers {headers.get('Status')} for one input")
+
+    def _ran(self, headers: Mapping[str, str], body: bytes) -> tuple[JobRecord, bytes | None]:
+        if headers.get("Content-Type") == "application/json":
             return _record(JobRecord, self._json_of(body)), None
-        if answer.headers.get("Repr-Digest") != crc32c_field(crc32c(body)):
+        if headers.get("Repr-Digest") != crc32c_field(crc32c(body)):
             raise IntegrityError("the result's bytes changed on their way: try again")
-        text = answer.headers.get("Job-Record")
+        text = headers.get("Job-Record")
         if text is None:
             # Too long for a field.
-            return _record(JobRecord, self._json("GET", self._own(answer.headers.get("Location", "")))), body
+            return _record(JobRecord, self._json("GET", self._own(headers.get("Location", "")))), body
         return _record(JobRecord, self._json_of(text)), body
-
-    def _insist(self, ask: Callable[[], AnswerT]) -> AnswerT:
-        """Ask again while the node is busy or the way to it broken; only what may be asked twice."""
-        backoff = Backoff(self.has_ended)
-        while True:
-            try:
-                return ask()
-            except (NodeBusyError, NodeUnreachableError, IntegrityError) as error:
-                backoff.wait(error)
 
     def job(self, job_id: str, wait_s: float) -> JobRecord:
         """The job when it has ended, or as it is after ``wait_s`` seconds.
@@ -290,7 +254,7 @@ class NodeClient:
         """Send a body in blocks, each under the idle limit: one limit for all of it would be a least speed."""
         blocks = [piece[at : at + _BLOCK_BYTES] for at in range(0, len(piece), _BLOCK_BYTES)]
         sent = {**headers, "Content-Length": str(len(piece))}
-        answer = self._request(method, url, body=blocks, headers=sent, idle_s=PIECE_IDLE_S)
+        answer = self._request(method, url, body=blocks, headers=sent, idle_s=connection.PIECE_IDLE_S)
         answer.drain_conn()
         answer.release_conn()
         return answer
@@ -299,12 +263,6 @@ class NodeClient:
         """Remove an upload. Gone already is fine."""
         with contextlib.suppress(NotFoundError):
             self._request("DELETE", url, headers={"Tus-Resumable": TUS_VERSION}).drain_conn()
-
-    def _own(self, url: str) -> str:
-        """The path of one of the node's URLs: it is reached the way we know, whatever it calls itself."""
-        path = urlsplit(url).path
-        prefix = urlsplit(self.url).path
-        return path.removeprefix(prefix) if prefix else path
 
     def remove_job(self, job_id: str) -> None:
         """Cancel the job if it runs, and remove its files. Gone already is fine."""
@@ -319,7 +277,7 @@ class NodeClient:
         else:
             path, headers = f"{_JOBS}/{job_id}/result", {"Range": f"bytes={offset}-{end - 1}"}
         with self._translated():
-            answer = self._request("GET", path, headers=headers, idle_s=PIECE_IDLE_S)
+            answer = self._request("GET", path, headers=headers, idle_s=connection.PIECE_IDLE_S)
             try:
                 yield answer
             except BaseException:
@@ -366,141 +324,14 @@ class NodeClient:
                 if datafile is not None and reader is not None:
                     datafile.close(reader)
 
-    def _json(self, method: str, path: str) -> Any:
-        return self._parsed(self._request(method, path))
 
-    def _parsed(self, answer: BaseHTTPResponse) -> Any:
-        return self._json_of(self._body(answer))
-
-    def _body(self, answer: BaseHTTPResponse) -> bytes:
-        with self._translated():
-            body = answer.read(decode_content=False)
-            answer.release_conn()
-        return body
-
-    def _json_of(self, text: str | bytes) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise NodeError(f"{self.url}: the answer is not JSON; is this a node?") from error
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        idle_s: float | None = None,
-    ) -> BaseHTTPResponse:
-        """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
-        tries = READ_TRIES if method in ("GET", "HEAD", "DELETE") else 1
-        url = path if "://" in path else self.url + path
-        if self._pid != os.getpid():
-            # A forked child must not talk on its parent's connections.
-            self._pool, self._pid = _new_pool(self.url, self._trust), os.getpid()
-        # Whatever URL an answer names: the token is for this node alone.
-        own = self._headers if _origin(url) == _origin(self.url) else {}
-        sent = {**own, **trace_headers(), **(headers or {})}
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=idle_s or IDLE_S)
-        for attempt in range(1, tries + 1):
-            try:
-                with self._translated():
-                    answer = self._pool.request(
-                        method, url, body=body, headers=sent, preload_content=False, timeout=timeout
-                    )
-            except NodeUnreachableError:
-                if attempt == tries or self.has_ended():
-                    raise
-                time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311
-                continue
-            # 303: the answer to a job's request names where its output is.
-            if answer.status >= 300 and answer.status != 303:
-                raise self._refusal(answer, f"{method} {path}")
-            return answer
-        raise AssertionError("unreachable")
-
-    def has_ended(self) -> bool:
-        """Whether nothing will ever answer again."""
-        return "has ended" in self._diagnose() or "is gone" in self._diagnose()
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The one edge where urllib3's errors become ours."""
-        try:
-            yield
-        except urllib3.exceptions.SSLError as error:
-            raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
-        except urllib3.exceptions.HTTPError as error:
-            if isinstance(error, urllib3.exceptions.LocationValueError):
-                raise _no_address(self.url) from None
-            never = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
-            what = f"nothing answers at {self.url}" if never else f"the connection to {self.url} broke off"
-            raise NodeUnreachableError(f"{what}: {self._diagnose() or _reason(error)}") from error
-
-    def _refusal(self, answer: BaseHTTPResponse, what: str) -> AcceleratorError:
-        """The error an answer stands for."""
-        with self._translated():
-            text = answer.read(1 << 16, decode_content=False)
-            answer.release_conn()
-        try:
-            problem = json.loads(text)
-            error = error_from_code(problem["code"], problem["detail"])
-        except (ValueError, KeyError, TypeError):
-            kind = _BY_STATUS.get(answer.status, NodeError)
-            error = kind(f"{self.url} answers {answer.status} {answer.reason or ''} to {what}".replace("  ", " "))
-        if isinstance(error, AuthenticationError):
-            where = "the setting [general] node_token, or the environment's ACCELERATOR_NODE_TOKEN"
-            if "Authorization" in self._headers:
-                return AuthenticationError(f"{self.url} does not take the token (any more): see {where}")
-            return AuthenticationError(f"{self.url} asks for a token: give the one its operator made as {where}")
-        if isinstance(error, NodeBusyError):
-            error.retry_after_s = _retry_after_s(answer.headers.get("Retry-After", ""), type(error).retry_after_s)
-        return error
-
-
-def _retry_after_s(text: str, default_s: float) -> float:
-    """Seconds of a ``Retry-After``, which may be a number of them or a date (RFC 9110, 10.2.3)."""
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return default_s
-
-
-def _no_address(url: str) -> NodeError:
-    return NodeError(f"{url!r} is not the address of a node: use host, host:port or http(s)://host:port")
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port.
-
-    Raises:
-        NodeError: it has none.
-    """
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        raise _no_address(url) from None
-
-
-def _new_pool(url: str, trust: Trust) -> urllib3.PoolManager:
-    pool = urllib3.PoolManager(
-        num_pools=2,
-        maxsize=16,
-        block=False,
-        retries=False,
-        blocksize=CHUNK_BYTES,
-        # Reading the authorities' certificates takes a while, which a node on loopback need not cost.
-        ssl_context=trust.context() if url.lower().startswith("https:") else None,
-    )
-
-    # Not a keyword of the manager, which would make plain connections with it, too.
-    secure: Any = functools.partial(_HTTPSPool, assert_fingerprint=trust.fingerprint or None)
-    pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": secure}
-    return pool
+def _inline_headers(wanted: JobRequest, body: bytes, key: str) -> dict[str, str]:
+    """What a request whose answer is the output says of its job and its body."""
+    return {
+        "Content-Digest": crc32c_field(crc32c(body)),
+        "Job-Parameters": json.dumps(wanted.parameters),
+        "Idempotency-Key": key,
+    }
 
 
 def _record(kind: type[RecordT], values: Any) -> RecordT:
@@ -527,9 +358,3 @@ def succeeded(record: JobRecord) -> JobRecord:
         return record
     error = error_from_code(record.failure.code, " ".join(record.failure.detail.split()))
     raise error if type(error) is not AcceleratorError else FunctionFailedError(record.failure.detail)
-
-
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    """The part of urllib3's message that a person can use."""
-    inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error.__cause__
-    return " ".join(str(inner or error).rpartition("] ")[2].split()) or type(error).__name__

@@ -9,10 +9,14 @@ from acceleratorAPI.errors import FileAccessError, InputError
 from acceleratorAPI.protocol.records import JobRequest
 
 SMALL_BYTES = 1 << 20
+# What is larger takes so long itself that going with others, or to a node that could read it in place, gains little.
+LITTLE_BYTES = 128 << 10
 # Of the function's parameters, which travel in the head of the request.
 _PARAMETER_BYTES = 8 << 10
 # Longer jobs are followed, and can be cancelled, by their id.
 RUN_WAIT_S = 0.5
+# Of several in one request: it takes longer to go for them one by one than to wait a little more.
+BATCH_WAIT_S = 2.0
 
 
 def is_small(wanted: JobRequest, size_bytes: int | None) -> bool:

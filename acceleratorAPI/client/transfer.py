@@ -110,6 +110,19 @@ class Input:
             return [self.path, status.st_size, status.st_mtime_ns]
         return [crc32c(self._data), memoryview(self._data).nbytes] if self._data is not None else None
 
+    @property
+    def size_bytes(self) -> int | None:
+        """Of a regular file or of bytes; ``None`` of everything else, and of what is not there."""
+        if self._data is not None:
+            return memoryview(self._data).nbytes
+        if self.path is None:
+            return None
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
     def open(self) -> tuple[Reader, int | None]:
         """A reader from the start, and how many bytes it has, if that is known. A folder is read as a tar stream."""
         if self.path is not None and self.is_folder:
@@ -144,6 +157,16 @@ class Input:
             return None
 
 
+def file_head(boundary: str, name: str) -> bytes:
+    """What a file's content follows in a form; the folders of its ``name`` are left out."""
+    plain = os.path.basename(os.path.normpath(name)).replace("\\", "_").replace('"', "%22")
+    safe = plain.replace("\r", "").replace("\n", "")
+    return (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{FILE_FIELD}"; filename="{safe}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ).encode("utf-8", "surrogateescape")
+
+
 class MultipartForm:
     """A ``multipart/form-data`` body that ``read`` makes as it is sent: any size, constant memory."""
 
@@ -173,17 +196,7 @@ class MultipartForm:
         if file is not None:
             name, self._file, self._file_size = file
             self._left = self._file_size
-            safe = (
-                os.path.basename(os.path.normpath(name))
-                .replace("\\", "_")
-                .replace('"', "%22")
-                .replace("\r", "")
-                .replace("\n", "")
-            )
-            head += (
-                f'--{boundary}\r\nContent-Disposition: form-data; name="{FILE_FIELD}"; filename="{safe}"\r\n'
-                "Content-Type: application/octet-stream\r\n\r\n"
-            ).encode("utf-8", "surrogateescape")
+            head += file_head(boundary, name)
             self._tail = b"\r\n" + self._tail
         self._head = head
         self._on_read = on_read

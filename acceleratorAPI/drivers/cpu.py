@@ -117,19 +117,16 @@ class _Blocks(Turns[_Block[NoteT], "tuple[Buffer, NoteT]"]):
         # What the next window begins with: bytes that were read already, and how many of them are only looked back at.
         self._kept = b""
         self._start = 0
-        self._last = False
 
     @override
     def take(self) -> _Block[NoteT] | None:
-        if self._last:
-            return None
         kept, start = self._kept, self._start
         buffer = self._free.pop() if self._free else self._new_buffer()
         window = buffer[: start + self._kernel.block_size]
         window[: len(kept)] = kept
         filled = len(kept) + self._intake.fill(window[len(kept) :])
-        self._last = filled < len(window)
-        stop = filled if self._last else self._cut(window, start)
+        self.last = filled < len(window)
+        stop = filled if self.last else self._cut(window, start)
         if stop == start:
             return None
         behind = max(0, stop - self._kernel.lookbehind)

@@ -14,9 +14,15 @@ ResultT = TypeVar("ResultT")
 
 
 class Turns(ABC, Generic[WorkT, ResultT]):
-    """A stream of work: taken in order, computed side by side, given in order. For one run."""
+    """A stream of work: taken in order, computed side by side, given in order. For one run.
+
+    Attributes:
+        last: the work that was taken last is known to be the last one.
+    """
 
     def __init__(self) -> None:
+        self.last = False
+        self._first: WorkT | None = None  # taken before any thread was started
         self._taking = threading.Lock()
         self._ended = False  # nothing more is to be taken
         self._error: BaseException | None = None
@@ -47,8 +53,19 @@ class Turns(ABC, Generic[WorkT, ResultT]):
 
         The error that comes first in the order of the works ends the run and is raised as it is, those of ``take``
         included: what came before is given. Neither an error nor an interrupt ends a read or a write that is on its
-        way: the run ends when that returns.
+        way: the run ends when that returns. A single work needs no thread.
         """
+        self._first = self.take()
+        if self._first is None:
+            return
+        if self.last:
+            self._work()
+        else:
+            self._work_on(threads)
+        if self._error is not None:
+            raise self._error
+
+    def _work_on(self, threads: int) -> None:
         workers = [threading.Thread(target=self._work, name="kernel") for _ in range(threads)]
         try:
             for worker in workers:
@@ -60,8 +77,6 @@ class Turns(ABC, Generic[WorkT, ResultT]):
             for worker in workers:
                 if worker.ident is not None:
                     worker.join()
-        if self._error is not None:
-            raise self._error
 
     def _work(self) -> None:
         while self._one():
@@ -74,7 +89,9 @@ class Turns(ABC, Generic[WorkT, ResultT]):
                 return False
             turn, next_turn = self._turn, threading.Lock()
             try:
-                work = self.take()
+                work, self._first = self._first, None
+                if work is None and not self.last:
+                    work = self.take()
             except BaseException as error:  # noqa: BLE001 - raised by ``run``
                 with turn:
                     self._fail(error)

@@ -55,7 +55,7 @@ class Admission:
         if waiting - self._pool.idle >= limit:
             raise NodeBusyError(f"{waiting} jobs are waiting already (--queue {limit}); try again later")
         if most is not None:
-            own = self._arriving.get(client, 0) + sum(job.row.client == client for job in self._live.values())
+            own = self._own(client)
             if own >= most:
                 raise QuotaError(
                     f"{own} jobs of this token have not ended (--client-jobs {most}); wait for one of them"
@@ -67,6 +67,24 @@ class Admission:
             self._arriving[client] -= 1
             if not self._arriving[client]:
                 del self._arriving[client]
+
+    def check_jobs(self, client: str, jobs: int) -> None:
+        """So many jobs in the place that a request of ``client`` has?
+
+        Raises:
+            QuotaError: they are more than the client may have.
+        """
+        most = self._settings.client_jobs
+        own = self._own(client) - 1
+        if most is not None and own + jobs > most:
+            raise QuotaError(
+                f"{jobs} jobs beside {own} of this token that have not ended are too many (--client-jobs {most});"
+                " send fewer at once, or wait for some to end"
+            )
+
+    def _own(self, client: str) -> int:
+        """How many jobs and places in the queue are a client's."""
+        return self._arriving.get(client, 0) + sum(job.row.client == client for job in self._live.values())
 
     def check_open(self) -> None:
         """Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from acceleratorAPI.node import openapi, pages, problems, v1, v2, v2_files, v2_jobs, v2_run, watching
+from acceleratorAPI.node import openapi, pages, problems, v1, v2, v2_batch, v2_files, v2_jobs, v2_run, watching
 from acceleratorAPI.node.service import Service
 
 _DESCRIPTION = """Configure an accelerated function, send it files, fetch the results.
@@ -34,6 +34,7 @@ def build(service: Service) -> FastAPI:
     problems.install(app)
     # First, as routes are tried one after the other: its jobs are the shortest.
     app.include_router(v2_run.router(service))
+    app.include_router(v2_batch.router(service))
     app.include_router(v1.router(service))
     app.include_router(v2.router(service))
     app.include_router(v2_files.router(service))

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from acceleratorAPI.errors import ConfigurationError
 from acceleratorAPI.node.disk import disk_error
-from acceleratorAPI.node.rows import ConfigurationRow, JobRow, UploadRow
+from acceleratorAPI.node.rows import ConfigurationRow, JobRow, Once, UploadRow
 
 _BOOLEANS = {"masked", "used", "stopped", "inerror", "complete", "partial", "folder", "inline"}
 _COUNTED = """WHEN NEW.state != 'queued' BEGIN
@@ -328,18 +328,21 @@ class Database:
         """Remove an upload's row."""
         await self._write(lambda connection: connection.execute("DELETE FROM uploads WHERE id = ?", (identifier,)))
 
-    async def insert_once(self, row: JobRow, key: str, fingerprint: str, expires: float, *, flush: bool = True) -> None:
-        """As ``insert``, under an idempotency key that is not in use."""
+    async def insert_jobs(self, rows: Sequence[JobRow], once: Once | None, *, flush: bool = True) -> None:
+        """As ``insert``, all of them or none, with ids in a row; the first is found again by ``once``."""
         table = _TABLES[JobRow]
 
-        def work(connection: sqlite3.Connection) -> int:
-            number = connection.execute(f"INSERT {table.insert}", table.values(row)).lastrowid or 0
-            connection.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, fingerprint, number, expires)
-            )
-            return number
+        def work(connection: sqlite3.Connection) -> list[int]:
+            numbers = [connection.execute(f"INSERT {table.insert}", table.values(row)).lastrowid or 0 for row in rows]
+            if once is not None:
+                connection.execute(
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
+                    (once.key, once.fingerprint, numbers[0], once.expires),
+                )
+            return numbers
 
-        row.id = await self._write(work, flush=flush)
+        for row, number in zip(rows, await self._write(work, flush=flush), strict=True):
+            row.id = number
 
     async def expire_keys(self) -> None:
         """Forget idempotency keys whose time is over."""

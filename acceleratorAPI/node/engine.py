@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from acceleratorAPI.errors import DiskFullError, JobCancelledError, NotFoundError, StateError, WorkerCrashedError
 from acceleratorAPI.node import results
 from acceleratorAPI.node.admission import Admission
+from acceleratorAPI.node.commands import Configure
 from acceleratorAPI.node.configurations import STOPPED, Configurations, stopped
 from acceleratorAPI.node.courier import Courier
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.live import LiveJob
 from acceleratorAPI.node.observer import Observer
-from acceleratorAPI.node.once import Once
 from acceleratorAPI.node.pool import Pool
-from acceleratorAPI.node.rows import JobRow, iso
+from acceleratorAPI.node.rows import JobRow, Once, iso
 from acceleratorAPI.node.runs import Runs
 from acceleratorAPI.node.scratch import Scratch
 from acceleratorAPI.node.settings import Settings
@@ -131,18 +132,44 @@ class Engine:
         if row.id:
             self._runs.unwritten.pop(row.id, None)
             await self._database.update(row)
-        # Nobody is told of one whose request waits for its output, before it has ended: then it is flushed.
-        elif once is not None:
-            await self._database.insert_once(row, once.key, once.fingerprint, once.expires, flush=not row.inline)
         else:
-            await self._database.insert(row, flush=not row.inline)
-        configuration = self.configurations.command(row.configuration)
-        if configuration is None:
-            # Stopped while the row was written: nobody would ever end it.
-            self._runs.fail(row, JobCancelledError(STOPPED))
-            await self._database.update(row)
-            raise StateError(STOPPED)
+            # Nobody is told of one whose request waits for its output, before it has ended: then it is flushed.
+            await self._database.insert_jobs([row], once, flush=not row.inline)
+        configuration = await self._configuration_of([row])
         return self._runs.begin(row, configuration, parameters, upload=upload, courier=courier, data=data)
+
+    async def submit_batch(
+        self, rows: Sequence[JobRow], parameters: dict[str, Any], data: Sequence[bytes], once: Once | None
+    ) -> list[LiveJob]:
+        """Queue jobs of one configuration whose request waits for all their outputs; their ids are in a row.
+
+        Args:
+            rows: new ones.
+            parameters: of ``process``, secrets included.
+            data: the input of each.
+            once: the key under which the first is found again.
+
+        Raises:
+            StateError: as ``submit``.
+        """
+        if self.configurations.command(rows[0].configuration) is None:
+            raise stopped(rows[0].configuration)
+        await self._database.insert_jobs(rows, once, flush=False)
+        configuration = await self._configuration_of(rows)
+        return [
+            self._runs.begin(row, configuration, parameters, data=piece) for row, piece in zip(rows, data, strict=True)
+        ]
+
+    async def _configuration_of(self, rows: Sequence[JobRow]) -> Configure:
+        """To run new jobs with, whose rows have just been written."""
+        configuration = self.configurations.command(rows[0].configuration)
+        if configuration is None:
+            # Stopped meanwhile: nobody would ever end them.
+            for row in rows:
+                self._runs.fail(row, JobCancelledError(STOPPED))
+                await self._database.update(row)
+            raise StateError(STOPPED)
+        return configuration
 
     def living(self, number: int) -> LiveJob | None:
         """The job of that id while it has not ended."""

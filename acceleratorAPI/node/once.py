@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from acceleratorAPI.errors import KeyUsedError
 from acceleratorAPI.node.database import Database
-
-KEYS_KEPT_S = 24 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """What makes a repeated request find the first one's job: the client's key, and what it stood for."""
-
-    key: str
-    fingerprint: str
-
-    @property
-    def expires(self) -> float:
-        """Until when a key that is used now is kept, in seconds since the epoch."""
-        return time.time() + KEYS_KEPT_S
+from acceleratorAPI.node.rows import Once
 
 
 class Keys:

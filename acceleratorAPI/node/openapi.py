@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from acceleratorAPI.node.problems import MEDIA_TYPE
 from acceleratorAPI.node.scopes import OPEN, need_of
+from acceleratorAPI.protocol import batch
 from acceleratorAPI.protocol.records import Problem
 
 # Of an idempotency key.
@@ -131,20 +132,21 @@ def _parameter(place: str, name: str, kind: str, description: str, **more: Any) 
     return {"in": place, "name": name, "description": description, "required": False, "schema": {"type": kind, **more}}
 
 
+_INLINE_PARAMETERS = [
+    _parameter("query", "configuration", "string", "Url or id of a configuration; absent: the active one."),
+    _parameter("query", "wait", "number", "Seconds to wait for the end.", minimum=0, maximum=60, default=60),
+    _parameter("header", "Job-Parameters", "string", "Of the function: a JSON object, in ASCII.", pattern="^[ -~]*$"),
+    _parameter(
+        "header", "Idempotency-Key", "string", "A repeated request finds the first's jobs.", pattern=KEY_PATTERN
+    ),
+    _parameter("header", "Content-Digest", "string", "Of the body: crc32c, sha-256, sha-512."),
+]
 RUN_REQUEST = {
     "requestBody": {"required": False, "content": _BINARY},
     "parameters": [
-        _parameter("query", "configuration", "string", "Url or id of a configuration; absent: the active one."),
+        *_INLINE_PARAMETERS,
         _parameter("query", "name", "string", "The user's name of the input."),
         _parameter("query", "folder", "boolean", "The input is the tar of a folder."),
-        _parameter("query", "wait", "number", "Seconds to wait for the job's end.", minimum=0, maximum=60, default=60),
-        _parameter(
-            "header", "Job-Parameters", "string", "Of the function: a JSON object, in ASCII.", pattern="^[ -~]*$"
-        ),
-        _parameter(
-            "header", "Idempotency-Key", "string", "A repeated request finds the first's job.", pattern=KEY_PATTERN
-        ),
-        _parameter("header", "Content-Digest", "string", "Of the body: crc32c, sha-256, sha-512."),
     ],
 }
 RUN_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -163,6 +165,31 @@ RUN_RESPONSES: dict[int | str, dict[str, Any]] = {
         "headers": _LOCATION,
     },
     **errors(400, 402, 403, 404, 408, 409, 413, 422, 429, 460, 503, 507),
+}
+
+_INPUTS = {
+    "type": "object",
+    "required": ["datafile"],
+    "properties": {
+        "datafile": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": batch.MOST_JOBS,
+            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+            "description": f"One part an input, each with a filename, of at most {batch.INPUT_BYTES} bytes.",
+        }
+    },
+}
+BATCH_REQUEST = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _INPUTS}}},
+    "parameters": _INLINE_PARAMETERS,
+}
+BATCH_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A part for each input, in order: what `/v2/run` would answer, its status in `Status`.",
+        "content": {"multipart/mixed": {"schema": {"type": "string"}}},
+    },
+    **errors(400, 402, 403, 404, 408, 409, 413, 415, 422, 429, 460, 503, 507),
 }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from acceleratorAPI.protocol.records import JobState
+
+KEYS_KEPT_S = 24 * 3600.0
 
 
 def now() -> str:
@@ -129,3 +132,16 @@ class UploadRow:
     partial: bool = False
     metadata: str = ""
     client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What makes a repeated request find the first one's job: the client's key, and what it stood for."""
+
+    key: str
+    fingerprint: str
+
+    @property
+    def expires(self) -> float:
+        """Until when a key that is used now is kept, in seconds since the epoch."""
+        return time.time() + KEYS_KEPT_S

@@ -84,7 +84,7 @@ class Runs:
             data: the input, when it is small and came with a request that waits.
         """
         grows = upload is not None and not upload.row.complete
-        target = row.target or (str(self._spool.growing(row.output)) if row.output else None)
+        target = row.target or (self._spool.growing_path(row.output) if row.output else None)
         command = Process(
             str(row.id),
             configuration,

@@ -36,7 +36,7 @@ _RULES: tuple[tuple[str, str, Need], ...] = (
     ("OPTIONS", "/v2/files(/.*)?", OPEN),
     ("POST|PUT|PATCH|DELETE", "/v2/(files|jobs)(/.*)?", "process"),
     # Its answer is the sender's own output.
-    ("POST", paths.RUN, "process"),
+    ("POST", f"{paths.RUN}|{paths.BATCH}", "process"),
 )
 _COMPILED = tuple((methods.split("|"), re.compile(path), need) for methods, path, need in _RULES)
 

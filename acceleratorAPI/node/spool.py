@@ -42,7 +42,11 @@ class Spool:
 
     def growing(self, name: str) -> Path:
         """Where the output ``name`` is while it is written."""
-        return self.folder / f"{name}{_GROWING}"
+        return Path(self.growing_path(name))
+
+    def growing_path(self, name: str) -> str:
+        """As ``growing``; asked for every job, and a path object takes long to make."""
+        return f"{self.folder}/{name}{_GROWING}"
 
     async def flush(self, name: str) -> None:
         """Put the file ``name`` on the disk, with its name.

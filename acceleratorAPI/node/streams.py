@@ -75,8 +75,8 @@ class Arrival:
         self._news = InputNews(0)
 
     def reset(self) -> None:
-        """A new job begins."""
-        self.tell(InputNews(0))
+        """A new job begins: nobody waits yet."""
+        self._news = InputNews(0)
 
     def tell(self, news: InputNews) -> None:
         """Take the node's word."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from acceleratorAPI.errors import InputError
@@ -12,10 +13,9 @@ from acceleratorAPI.functions import registry
 from acceleratorAPI.functions.base import check_parameters
 from acceleratorAPI.node.courier import Ends
 from acceleratorAPI.node.live import LiveJob
-from acceleratorAPI.node.once import Once
 from acceleratorAPI.node.places import SourcePlace, source_place, target_place
 from acceleratorAPI.node.redact import masked, scrubbed
-from acceleratorAPI.node.rows import JobRow, now
+from acceleratorAPI.node.rows import JobRow, Once, now
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.uploads import Upload, boot_id
 from acceleratorAPI.node.urls import configuration_id
@@ -75,11 +75,44 @@ async def submit(service: Service, wanted: Wanted) -> LiveJob:
         NodeBusyError: the node takes no more.
         UsageQuotaError: the access key has used what it may.
     """
+    row, ends = await _checked(service, wanted)
+    job = await service.engine.submit(
+        row,
+        wanted.parameters,
+        upload=wanted.upload,
+        courier=service.couriers.courier(ends),
+        data=wanted.data,
+        once=wanted.once,
+    )
+    wanted.spooled = None
+    return job
+
+
+async def submit_batch(service: Service, wanted: Wanted, inputs: Sequence[tuple[str, bytes]]) -> list[LiveJob]:
+    """As ``submit``: a job for each of ``inputs``, small ones with their names. Checked once, for they differ in
+    nothing else.
+    """
+    wanted.name, wanted.data = inputs[0]
+    row, _ = await _checked(service, wanted, len(inputs))
+    rows = [
+        replace(
+            row,
+            input_name=name or None,
+            input_bytes=len(data),
+            output=service.spool.new_name() if row.output is not None else None,
+        )
+        for name, data in inputs
+    ]
+    return await service.engine.submit_batch(rows, wanted.parameters, [data for _, data in inputs], wanted.once)
+
+
+async def _checked(service: Service, wanted: Wanted, jobs: int = 1) -> tuple[JobRow, Ends]:
+    """The row of what is wanted, and its ends that are URLs."""
     engine = service.engine
     number = configuration_id(wanted.configuration) if wanted.configuration else None
     configuration = await engine.configurations.usable(number)
     if service.metering is not None:
-        await service.metering.check(configuration.id, len(engine.live))
+        await service.metering.check(configuration.id, len(engine.live) + jobs - 1)
     kind = registry.load(configuration.accelerator)
     card = kind.card
     if wanted.accelerator not in (None, configuration.accelerator):
@@ -117,10 +150,7 @@ async def submit(service: Service, wanted: Wanted) -> LiveJob:
     )
     if (again := wanted.again) is not None:
         row.id, row.created, row.attempts = again.id, again.created, again.attempts + 1
-    courier = service.couriers.courier(ends)
-    return await engine.submit(
-        row, wanted.parameters, upload=wanted.upload, courier=courier, data=wanted.data, once=wanted.once
-    )
+    return row, ends
 
 
 def _remote(text: str) -> str | None:

@@ -17,9 +17,8 @@ from acceleratorAPI.node import openapi
 from acceleratorAPI.node.answers import PAGE_SIZE, job_record, page_of
 from acceleratorAPI.node.clients import client_of, own_job, own_upload
 from acceleratorAPI.node.download import Download, Follow
-from acceleratorAPI.node.once import Once
 from acceleratorAPI.node.redact import masked
-from acceleratorAPI.node.rows import JobRow
+from acceleratorAPI.node.rows import JobRow, Once
 from acceleratorAPI.node.service import Service
 from acceleratorAPI.node.submission import Wanted, submit
 from acceleratorAPI.node.v1 import Id, PageNumber, Wait

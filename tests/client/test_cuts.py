@@ -13,7 +13,7 @@ from crc32c import crc32c
 from fault_proxy import Fault, FaultProxy, Kind
 
 from acceleratorAPI import Accelerator, TransferProgress
-from acceleratorAPI.client import node as node_module
+from acceleratorAPI.client import connection
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.pace import PIECE_BYTES, checksum_field
 from acceleratorAPI.errors import InputError, IntegrityError, OffsetError
@@ -66,7 +66,7 @@ def test_a_cut(
     kind: Kind, up: bool, connections: int, proxy: FaultProxy, through: Through, source: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(node_module, "PIECE_IDLE_S", 1.0)
+    monkeypatch.setattr(connection, "PIECE_IDLE_S", 1.0)
     user = through(connections)
     before = dict(proxy.passed)
     proxy.faults = [Fault(kind, before[up] + at, up) for at in sorted(random.Random(kind).sample(range(SIZE), 2))]

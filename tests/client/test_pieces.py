@@ -12,7 +12,7 @@ import pytest
 from crc32c import crc32c
 
 from acceleratorAPI.client import retry
-from acceleratorAPI.client.node import _retry_after_s
+from acceleratorAPI.client.connection import _retry_after_s
 from acceleratorAPI.client.pace import PIECE_BYTES, Pace, connections
 from acceleratorAPI.errors import DiskFullError, NodeBusyError, NodeUnreachableError
 from acceleratorAPI.protocol.joined import Joined, combine

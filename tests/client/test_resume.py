@@ -17,8 +17,7 @@ import pytest
 from fault_proxy import Fault, FaultProxy
 
 from acceleratorAPI import Accelerator
-from acceleratorAPI.client import node as node_module
-from acceleratorAPI.client import retry
+from acceleratorAPI.client import connection, retry
 from acceleratorAPI.client.keep import Keep
 from acceleratorAPI.errors import NodeUnreachableError
 
@@ -165,7 +164,7 @@ def test_a_record_that_cannot_be_read_begins_anew(
 def test_a_node_that_is_gone_for_long_is_gone_on_with(
     proxy: FaultProxy, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_module, "PIECE_IDLE_S", 1.0)
+    monkeypatch.setattr(connection, "PIECE_IDLE_S", 1.0)
     monkeypatch.setattr(retry.Backoff.__init__, "__defaults__", (lambda: False, 0.5))
     user = Accelerator("cast_gzip", instance_ip=proxy.url)
     user.start()
