@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from io import FileIO
-from pathlib import Path
 
 from acceleratorAPI.errors import FileAccessError
 
@@ -46,18 +46,22 @@ def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterato
     Raises:
         FileAccessError: the folder is missing or read-only, or ``path`` is a folder.
     """
-    final = Path(os.path.realpath(path))
-    if final.is_dir():
-        raise FileAccessError(f"cannot write {os.fspath(path)!r}: it is a folder; name a file in it")
-    if final.exists() and not final.is_file():
-        with open(final, "wb", buffering=0) as device:
-            yield device
-        return
-    if final.exists() and not os.access(final, os.W_OK):
-        raise FileAccessError(f"cannot write {os.fspath(path)!r}: the file is read-only")
-    temporary = final.with_name(f".{final.name[:100]}.{secrets.token_hex(8)}.partial")
+    # Plain names and one look: many small outputs cost little more than this.
+    final = os.path.realpath(path)
+    folder, name = os.path.split(final)
+    mode = mode_of(final)
+    if mode is not None:
+        if stat.S_ISDIR(mode):
+            raise FileAccessError(f"cannot write {os.fspath(path)!r}: it is a folder; name a file in it")
+        if not stat.S_ISREG(mode):
+            with open(final, "wb", buffering=0) as device:
+                yield device
+            return
+        if not os.access(final, os.W_OK):
+            raise FileAccessError(f"cannot write {os.fspath(path)!r}: the file is read-only")
+    temporary = f"{folder}/.{name[:100]}.{secrets.token_hex(8)}.partial"
     try:
-        output, named = _open_temporary(final.parent, temporary)
+        output, named = _open_temporary(folder, temporary)
     except OSError as error:
         raise access_error("write", path, error) from error
     try:
@@ -69,19 +73,28 @@ def replacing(path: os.PathLike[str] | str, *, durable: bool = False) -> Iterato
                 taken = _give_name(output, final, temporary)
                 named = taken == temporary
         if named:
-            if final.exists():
-                os.chmod(temporary, final.stat().st_mode & 0o7777)
+            mode = mode_of(final)
+            if mode is not None:
+                os.chmod(temporary, stat.S_IMODE(mode))
             os.replace(temporary, final)
         if durable:
-            _sync_folder(final.parent)
+            _sync_folder(folder)
     except BaseException:
         if named:
             with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                os.unlink(temporary)
         raise
 
 
-def _open_temporary(folder: Path, temporary: Path) -> tuple[FileIO, bool]:
+def mode_of(path: str) -> int | None:
+    """What ``path`` is and allows (``st_mode``), links followed; ``None`` when nothing is there."""
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return None
+
+
+def _open_temporary(folder: str, temporary: str) -> tuple[FileIO, bool]:
     """An empty file in ``folder``, and whether it already has the name ``temporary``."""
     if _O_TMPFILE:
         # Not every file system has O_TMPFILE (EOPNOTSUPP, or EISDIR on old kernels): then a named file serves.
@@ -90,7 +103,7 @@ def _open_temporary(folder: Path, temporary: Path) -> tuple[FileIO, bool]:
     return FileIO(os.open(temporary, _NEW_FLAGS | os.O_EXCL, 0o666), "r+b"), True
 
 
-def _give_name(unnamed: FileIO, final: Path, temporary: Path) -> Path:
+def _give_name(unnamed: FileIO, final: str, temporary: str) -> str:
     """Name a whole file: as it is to be called, when nothing is called so, else for a moment otherwise."""
     # A src_dir_fd makes Python call linkat(AT_SYMLINK_FOLLOW); plain link() would link the /proc entry itself.
     link = f"/proc/self/fd/{unnamed.fileno()}"
@@ -101,7 +114,7 @@ def _give_name(unnamed: FileIO, final: Path, temporary: Path) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -35,7 +35,7 @@ from acceleratorAPI.errors import (
     NotFoundError,
     StateError,
 )
-from acceleratorAPI.files import access_error, replacing
+from acceleratorAPI.files import access_error, mode_of, replacing
 from acceleratorAPI.protocol.records import App, JobRecord, JobRequest, Progress
 from acceleratorAPI.remote import access, names
 
@@ -133,6 +133,7 @@ class Job:
         self._source = Input(source) if source is not None else None
         self._destination = destination
         self._path: str | None = None
+        self._real = ""
         self._remote: names.Remote | None = None
         if isinstance(destination, (str, os.PathLike)):
             text = os.fspath(destination)
@@ -182,7 +183,7 @@ class Job:
         """
         self._begin(options)
         wanted, source = self._wanted()
-        if source is None or (self._path is not None and Keep.left(self._path)):
+        if source is None or (self._path is not None and Keep.left(self._real)):
             return None
         reader, size_bytes = source.open()
         try:
@@ -238,7 +239,8 @@ class Job:
             if self._source is not None and self._source.url == self._destination:
                 raise InputError(f"input and output are the same {self._source.name!r}: name another output")
         if self._path is not None:
-            _check_output(os.fspath(self._destination), self._path)  # type: ignore[arg-type]  # a path, as _path says
+            self._real = os.path.realpath(self._path)
+            _check_output(os.fspath(self._destination), self._real)  # type: ignore[arg-type]  # a path, as _path says
             if self._source is not None and self._source.path is not None:
                 _check_apart(self._source.path, self._path)
 
@@ -494,24 +496,26 @@ def _empty(file: BytesIO | FileIO) -> None:
 
 
 def _check_output(shown: str, path: str) -> None:
-    folder = os.path.dirname(os.path.realpath(path))
+    folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileAccessError(f"cannot write {shown!r}: the folder {folder!r} does not exist")
-    if os.path.isdir(path):
-        raise FileAccessError(f"cannot write {shown!r}: it is a folder; name a file in it")
-    if os.path.exists(path):
+    mode = mode_of(path)
+    if mode is not None:
+        if stat.S_ISDIR(mode):
+            raise FileAccessError(f"cannot write {shown!r}: it is a folder; name a file in it")
         if not os.access(path, os.W_OK):
             raise FileAccessError(f"cannot write {shown!r}: the file is read-only")
-        if not os.path.isfile(path):
+        if not stat.S_ISREG(mode):
             return
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileAccessError(f"cannot write {shown!r}: the folder {folder!r} is read-only")
 
 
 def _check_apart(source: str, destination: str) -> None:
-    real, folder = os.path.realpath(destination), os.path.realpath(source)
-    if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder:
-        raise InputError(f"the output {destination!r} lies in the input folder: name one outside of it")
+    if os.path.isdir(source):
+        real, folder = os.path.realpath(destination), os.path.realpath(source)
+        if os.path.commonpath([folder, real]) == folder:
+            raise InputError(f"the output {destination!r} lies in the input folder: name one outside of it")
     try:
         # A terminal or /dev/null may well be both.
         same = os.path.samefile(source, destination) and os.path.isfile(source)

@@ -107,7 +107,7 @@ class Keep:
         Raises:
             FileAccessError: they cannot be made.
         """
-        path = _beside(output, "part")
+        path = _beside(os.path.realpath(output), "part")
         # Nobody may read a part who may not read the output it replaces.
         mode = os.stat(output).st_mode & 0o777 if os.path.exists(output) else 0o666
         while True:
@@ -128,7 +128,7 @@ class Keep:
 
     @staticmethod
     def left(output: str) -> bool:
-        """Whether an earlier process left something of ``output``."""
+        """Whether an earlier process left something of ``output``, a path without links."""
         # Asked of every output, so without a path object.
         return os.path.exists(_name_beside(output, "job"))
 
@@ -230,7 +230,7 @@ def _beside(output: str | Path, what: str) -> Path:
 
 
 def _name_beside(output: str | Path, what: str) -> str:
-    folder, name = os.path.split(os.path.realpath(output))
+    folder, name = os.path.split(output)
     # A name's length is limited in bytes.
     name = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
     return os.path.join(folder, f".{name}.acceleratorapi-{what}")

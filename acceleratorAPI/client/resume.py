@@ -53,7 +53,7 @@ class Resumption:
 
     def begin(self, size_bytes: int | None) -> None:
         """Keep something from now on if there is much to send, or something is there already."""
-        if self._output is not None and ((size_bytes or 0) > PIECE_BYTES or Keep.left(self._output)):
+        if self._output is not None and ((size_bytes or 0) > PIECE_BYTES or Keep.left(os.path.realpath(self._output))):
             self._open()
 
     def take_up(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
+from node.conftest import eventually
 
 TUS = {"Tus-Resumable": "1.0.0"}
 JSON = {"Content-Type": "application/json"}
@@ -205,9 +206,8 @@ def test_old_results_go(nodes: Any) -> None:
     time.sleep(0.3)
     assert first.end() == 0
     node = nodes("--auth", "none", "--keep-results", "0.2", state=first.state)
-    node.get("/")
-    assert node.get(f"/v2/jobs/{job['id']}").status == 404
-    assert node.spool() == []
+    eventually(lambda: node.get(f"/v2/jobs/{job['id']}").status == 404)
+    eventually(lambda: node.spool() == [])
 
 
 def test_uploads_go_on_after_a_drain(nodes: Any) -> None:
