@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import random
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from django.core import mail
 from django.test import Client
 from tenants import FakeNode, Tenant
 
+from acceleratorAPI.node.outbox import Outbox
 from acceleratorAPI.store import metering
 from acceleratorAPI.store.models import AuditEntry, Function, FunctionVersion, UsageDay, UsageEvent
 
@@ -65,6 +69,36 @@ def test_the_first_event_of_an_id_stays(ada: Tenant, node: FakeNode) -> None:
     assert "another event" in answer["rejected"][0]["reason"]
     assert UsageEvent.objects.get().bytes_in == 1000
     assert AuditEntry.objects.filter(action="usage.contradiction").exists()
+
+
+def test_an_upgrade_between_a_lost_answer_and_the_next_try_changes_no_event(
+    ada: Tenant, node: FakeNode, tmp_path: Path
+) -> None:
+    outbox = Outbox(tmp_path / "node.db")
+    outbox.charge(1, ada.application.client_id)
+
+    def end(job: int) -> None:
+        with closing(sqlite3.connect(tmp_path / "node.db")) as database:
+            database.execute(
+                "INSERT INTO jobs (id, configuration, accelerator, created, processed_date, parameters, state,"
+                " bytes_in, bytes_out) VALUES (?, 1, 'cast_gzip', ?, ?, '{}', 'succeeded', 10, 5)",
+                (job, today(), today()),
+            )
+            database.commit()
+
+    def report() -> Any:
+        return node.report([event.model_dump(mode="json") for event in outbox.events(str(node.id), 500)]).json()
+
+    outbox.note_versions({"cast_gzip": "1"})
+    end(1)
+    assert len(report()["accepted"]) == 1
+    outbox.note_versions({"cast_gzip": "2"})
+    end(2)
+    answer = report()
+    outbox.close()
+    assert [len(answer[outcome]) for outcome in ("accepted", "duplicate", "rejected")] == [1, 1, 0]
+    assert list(UsageEvent.objects.order_by("pk").values_list("job", "function_version")) == [("1", "1"), ("2", "2")]
+    assert not AuditEntry.objects.filter(action="usage.contradiction").exists()
 
 
 @pytest.mark.parametrize(
