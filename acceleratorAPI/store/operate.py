@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tarfile
@@ -20,6 +22,7 @@ from acceleratorAPI.store.keyring import FILE as KEYS_FILE
 
 log = logging.getLogger(__name__)
 _TIDY_EVERY_S = 3600.0
+_PR_SET_PDEATHSIG = 1
 _SQLITE, _POSTGRES = "store.sqlite3", "store.pgdump"
 
 
@@ -84,6 +87,7 @@ def serve(host: str, port: int, threads: int, workers: int) -> None:
         "keepalive": 15,
         "control_socket_disable": True,
         "loglevel": "warning",
+        "post_fork": lambda _, __: _end_with_main_process(),
         "post_worker_init": lambda _: threading.Thread(target=_keep_tidy, daemon=True, name="tidy").start(),
     }
 
@@ -99,6 +103,12 @@ def serve(host: str, port: int, threads: int, workers: int) -> None:
             return application
 
     Application().run()
+
+
+def _end_with_main_process() -> None:
+    """A process that serves is killed when the main one is: else it would hold the port against the next store."""
+    with contextlib.suppress(OSError, AttributeError):  # not on this system
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _keep_tidy() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import urllib3
 from django.test import Client
@@ -80,6 +82,20 @@ def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
     finally:
         other.down()
     assert secret not in other.log
+
+
+def test_a_killed_store_leaves_nothing_that_holds_its_port(tmp_path: Path) -> None:
+    store = StoreProcess(tmp_path)
+    store.up()
+    assert store.process is not None
+    serving = psutil.Process(store.process.pid).children()
+    for process in serving:
+        process.suspend()  # it cannot end by itself
+    store.down(signal.SIGKILL)
+    left = psutil.wait_procs(serving, 10)[1]
+    for process in left:
+        process.kill()
+    assert not left
 
 
 def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
