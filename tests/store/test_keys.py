@@ -96,6 +96,14 @@ def test_a_revoked_key_gets_no_token_and_its_tokens_end(tenant: Make) -> None:
     assert refused(Client().post("/o/token/", {"grant_type": "client_credentials"}, **ada.basic))
 
 
+def test_of_a_revoked_key_no_secret_is_listed_as_good(tenant: Make) -> None:
+    ada = tenant()
+    browser = ada.browser()
+    assert f"…{ada.secret[-4:]}" in browser.get("/keys/").content.decode()
+    browser.post(f"/keys/{ada.application.client_id}/revoke/")
+    assert f"…{ada.secret[-4:]}" not in browser.get("/keys/").content.decode()
+
+
 def test_last_used_is_kept(tenant: Make) -> None:
     ada = tenant()
     before = timezone.now()

@@ -21,6 +21,7 @@ from tenants import FakeNode, Tenant
 from acceleratorAPI.node.outbox import Outbox
 from acceleratorAPI.store import metering
 from acceleratorAPI.store.models import AuditEntry, Function, FunctionVersion, UsageDay, UsageEvent
+from acceleratorAPI.store.templatetags.figures import money
 
 Make = Callable[..., Tenant]
 
@@ -228,6 +229,14 @@ def test_people_are_told_of_the_budget_once_a_share(ada: Tenant, node: FakeNode)
         node.report([node.event(ada, job, today())])
     assert [message.subject.split()[0] for message in mail.outbox] == ["50", "80", "100"]
     assert mail.outbox[0].to == ["ada@example.org"]
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [(0, "0.00"), (10**6, "0.001"), (2 * 10**7, "0.02"), (1234, "0.000001"), (10**10, "10.00"), (5 * 10**8, "0.50")],
+)
+def test_amounts_are_as_long_as_they_must_be(nano: int, text: str) -> None:
+    assert money(nano) == f"{text} EUR"
 
 
 @pytest.mark.parametrize("by", ["day", "function", "application", "node"])

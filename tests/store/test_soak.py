@@ -1,4 +1,4 @@
-"""``scripts/soak-metering`` in small: killed nodes, lost, repeated and late batches, a store that is down for an hour."""
+"""``scripts/soak-metering`` in small: killed nodes, lost, repeated and late batches, a store down for an hour."""
 
 from __future__ import annotations
 

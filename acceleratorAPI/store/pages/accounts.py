@@ -54,7 +54,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
 def organisation(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Members, budget, audit log."""
     own = membership.organisation
-    amount = None if own.budget_nano is None else own.budget_nano / NANO
+    amount = None if own.budget_nano is None else f"{own.budget_nano / NANO:.2f}"
     return render(
         request,
         "store/organisation.html",
@@ -103,7 +103,7 @@ def add_member(request: HttpRequest, membership: Membership) -> HttpResponse:
         return redirect("organisation")
     Membership.objects.update_or_create(organisation=membership.organisation, user=found, defaults={"role": role})
     AuditEntry.note("member.set", request.user, membership.organisation, found.email, role=role)
-    messages.success(request, f"{found.email} is {role}.")
+    messages.success(request, f"{found.email} has the role {role}.")
     return redirect("organisation")
 
 

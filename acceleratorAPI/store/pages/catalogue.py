@@ -37,7 +37,7 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
         "store/function.html",
         {
             "version": version,
-            "docs": _MARKDOWN.render(version.docs or version.card["description"]),
+            "docs": _as_html(version.docs or version.card["description"]),
             "start_parameters": _parameters(version.card["configure_schema"]),
             "process_parameters": _parameters(version.card["process_schema"]),
             "key": key,
@@ -48,6 +48,25 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
             "input": version.card["input"] != "none",
         },
     )
+
+
+def _as_html(text: str) -> str:
+    """Markdown below a page's own title, with links only where they lead somewhere from here."""
+    tokens = _MARKDOWN.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+        dead = False
+        for part in token.children or ():
+            if part.type == "link_open":
+                dead = not str(part.attrGet("href")).startswith(("https://", "http://", "mailto:", "#"))
+            if part.type in ("link_open", "link_close") and dead:
+                # Of files beside the publisher's own.
+                part.tag, part.attrs = "span", {}
+            elif part.type == "image":
+                # Pictures of others are not loaded: their alternative text stands for them.
+                part.type = "text"
+    return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
 
 
 def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
