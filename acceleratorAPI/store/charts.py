@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ def bars(rows: Sequence[Sum], span: Span, by: By, measure: str, *, dark: bool) -
     import pygal
     from pygal.style import Style
 
+    # pygal leaves a hook of an old kind, which Python warns of at every later import of anything.
+    sys.meta_path[:] = [each for each in sys.meta_path if hasattr(each, "find_spec")]
+
     title, value = MEASURES[measure]
     if measure == "cost":
         title = f"{title} in {settings.STORE_CURRENCY}"
@@ -42,7 +46,8 @@ def bars(rows: Sequence[Sum], span: Span, by: By, measure: str, *, dark: bool) -
         style=style, title=title, show_legend=False, js=[], height=320, width=960, explicit_size=False,
         x_label_rotation=40 if by == "day" or len(rows) > _MOST_LEVEL else 0,
         no_data_text="Nothing was used in these days", disable_xml_declaration=True,
-        truncate_label=24, min_scale=2, range=None, show_minor_x_labels=False,
+        truncate_label=24, min_scale=2, order_min=0 if measure == "jobs" else None,
+        range=None, show_minor_x_labels=False,
     )  # fmt: skip
     values: list[tuple[str, float]]
     if by == "day":

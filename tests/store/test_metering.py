@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -309,3 +310,12 @@ def test_the_number_of_queries_of_the_dashboard_is_fixed(
 def test_wrong_days_are_said_so(ada: Tenant, query: str) -> None:
     assert ada.browser().get(f"/usage/?{query}").status_code == 200
     assert ada.browser().get(f"/usage/jobs/?{query}&before=7").status_code == 200
+
+
+def test_half_a_job_stands_on_no_axis(ada: Tenant, node: FakeNode) -> None:
+    node.report([node.event(ada, job, today()) for job in range(2)])
+    picture = ada.browser().get("/usage/chart.svg?measure=jobs").content.decode()
+    labels = re.findall(r">([\d.]+)</text>", picture)
+    assert {"0", "1", "2"} <= set(labels)
+    assert "0.5" not in labels
+    assert "0.2" not in labels
