@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_keys_do_not_travel_in_the_clear(tmp_path: Path, url: str) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "STORE_URL" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_line_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = run(StoreProcess(tmp_path), "store", "up", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--port" in done.stderr
+    assert not (tmp_path / "store" / "store.db").exists()
 
 
 def test_a_backup_brings_everything_back(tmp_path: Path) -> None:

@@ -47,11 +47,12 @@ def up(
     from acceleratorAPI.store import operate
 
     operate.prepare(state, url or os.environ.get("STORE_URL") or f"http://127.0.0.1:{port}")
+    listener = operate.listen(host, port)
     operate.migrate()
     from django.conf import settings
 
     output.say(f"{settings.STORE_URL} (state in {settings.STORE_STATE}); new here? {settings.STORE_URL}/sign-up/")
-    operate.serve(host, port, threads, workers)
+    operate.serve(listener, threads, workers)
 
 
 @app.command()
