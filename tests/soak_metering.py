@@ -39,6 +39,7 @@ from acceleratorAPI.client.store import StoreClient
 # Shares of the batches, and of the jobs.
 LOST = REPEATED = LATE = KILLED = 0.2
 DOWN_S = 3600
+TITLES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 NAMES = ("cast_gzip", "cast_gunzip", "silex_sha3")
 
 
@@ -242,7 +243,7 @@ def soak(name: str, url: str, jobs: int) -> int:
     print(json.dumps({"jobs": jobs, **done}), file=sys.stderr)
     print("\n".join(wrong), file=sys.stderr)
     fault = (
-        f"{jobs:,} jobs counted on {name}: node killed {done['kills']} times, store down for an hour;"
+        f"{jobs:,} jobs counted on {TITLES[name]}: node killed {done['kills']} times, store down for an hour;"
         f" of {done['batches']} batches {done['lost']} acknowledgements lost, {done['repeated']} sent twice,"
         f" {done['late']} late"
     )

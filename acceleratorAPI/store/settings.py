@@ -224,6 +224,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True  # from the packages themselves: no collectstatic before the first start
 WHITENOISE_AUTOREFRESH = False
 
+EMAIL_TIMEOUT = 10  # seconds: a mail server that hangs must not hold up a node's report for longer
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 if smtp := os.environ.get("STORE_SMTP"):
     # smtp://user:password@host:587, smtps:// for TLS from the first byte

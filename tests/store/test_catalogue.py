@@ -79,7 +79,9 @@ def test_a_name_belongs_to_who_brought_it_first(tenant: Make) -> None:
 
 
 def test_publishing_needs_its_scope(tenant: Make) -> None:
-    assert bring(tenant(scopes="process"), publish=False).status_code == 403
+    answer = bring(tenant(scopes="process"), publish=False)
+    assert answer.status_code == 403
+    assert "make a key with “Publish functions”" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

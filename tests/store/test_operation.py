@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -56,6 +58,46 @@ def test_keys_do_not_travel_in_the_clear(tmp_path: Path, url: str) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "STORE_URL" in done.stderr
+
+
+class _Mailbox(socketserver.StreamRequestHandler):
+    """As much SMTP as one mail needs."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline():
+            verb = line[:4].upper()
+            if verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                while (line := self.rfile.readline()) != b".\r\n":
+                    self.server.lines.append(line)  # type: ignore[attr-defined]
+            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
+
+
+def test_mail_goes_to_the_log_or_by_smtp(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "django", "sendtestemail", "ada@example.org"]
+    environment = os.environ | {"STORE_STATE": str(tmp_path), "STORE_MAIL_FROM": "store@example.org"}
+    logged = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "To: ada@example.org" in logged
+    with socketserver.TCPServer(("127.0.0.1", 0), _Mailbox) as server:
+        server.lines = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        place = f"smtp://127.0.0.1:{server.server_address[1]}"
+        done = subprocess.run(command, env=environment | {"STORE_SMTP": place}, capture_output=True, check=True)
+        thread.join()
+    assert done.stdout == b""
+    sent = b"".join(server.lines)  # type: ignore[attr-defined]
+    assert b"To: ada@example.org" in sent
+    assert b"From: store@example.org" in sent
+
+
+def test_cookies_off_this_machine_travel_by_https_alone(tmp_path: Path) -> None:
+    names = "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS"
+    code = f"from django.conf import settings; print(*(getattr(settings, name) for name in {names}))"
+    environment = os.environ | {"STORE_STATE": str(tmp_path), "STORE_URL": "https://store.example.org"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", str(365 * 86400)]
 
 
 def test_a_port_that_is_taken_is_said_in_one_line_before_anything_is_made(tmp_path: Path) -> None:

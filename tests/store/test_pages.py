@@ -66,6 +66,9 @@ def test_the_whole_way(store: StoreProcess, page: Page, tmp_path: Path) -> None:
     publish += ["--docs", str(Path(__file__).parents[2] / "docs" / "functions" / "axonerve_hyperfire.md")]
     done = subprocess.run(publish, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    again = subprocess.run(publish, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "cast_gzip 1.1: published already" in again.stderr
 
     page.goto(store.url)
     wrong = check(page, "catalogue")
