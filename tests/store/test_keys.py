@@ -130,6 +130,14 @@ def test_other_grants_are_refused(tenant: Make, grant: str) -> None:
     assert "access_token" not in answer.json()
 
 
+@pytest.mark.django_db
+def test_nothing_leads_back_to_an_address_of_a_request() -> None:
+    for path in ("/o/authorize/", "/o/authorize", "/authorize/", "/o/token/", "/o/revoke_token/"):
+        answer = Client().get(path, {"response_type": "code", "client_id": "x", "redirect_uri": "https://evil.example"})
+        assert answer.status_code in (404, 405)
+        assert "Location" not in answer.headers
+
+
 def test_introspection_tells_of_the_own_organisation_alone(tenant: Make) -> None:
     ada, bob = tenant("Ada"), tenant("Bob")
     token = ada.token()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 import re
 import sqlite3
@@ -63,6 +64,15 @@ def test_a_batch_is_counted_once_however_often_it_comes(ada: Tenant, node: FakeN
     assert UsageEvent.objects.count() == 20
     total = Client().get("/api/v1/usage", **ada.bearer()).json()["total"]
     assert (total["jobs"], total["bytes_in"], total["bytes_out"]) == (20, 20_000, 10_000)
+
+
+def test_a_request_that_is_heard_and_sent_again_counts_nothing(ada: Tenant, node: FakeNode) -> None:
+    events = [node.event(ada, job, today()) for job in range(3)]
+    signature = node.sign(json.dumps(events).encode())
+    assert len(node.report(events, signature).json()["accepted"]) == 3
+    again = node.report(events, signature).json()
+    assert (len(again["duplicate"]), again["accepted"]) == (3, [])
+    assert UsageEvent.objects.count() == 3
 
 
 def test_the_first_event_of_an_id_stays(ada: Tenant, node: FakeNode) -> None:
@@ -162,8 +172,6 @@ def test_only_the_nodes_own_signature_over_this_body_is_taken(ada: Tenant, node:
         other.sign(b"[]"),
     ]
     assert {node.report(events, signature).status_code for signature in wrong} == {401}
-    import json
-
     body = json.dumps(events).encode()
     for claims in ({"aud": "https://other"}, {"iss": "x"}, {"exp": now - 1000}, {"exp": now + 10**6}, {"sha256": None}):
         assert node.report(events, node.sign(body, **claims)).status_code == 401

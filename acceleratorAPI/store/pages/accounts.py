@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordResetView
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -31,6 +32,17 @@ class SignInPage(LoginView):
     template_name = "store/sign_in.html"
     authentication_form = SignIn
     redirect_authenticated_user = True
+
+
+class PasswordPage(PasswordResetView):
+    """A link for a new password, by mail; so many an hour that nobody's box is filled from here."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Send it."""
+        if is_ratelimited(self.request, group="password", key="ip", rate="10/h", increment=True):
+            form.add_error(None, "Too many mails from here: try again in an hour.")
+            return self.form_invalid(form)
+        return super().form_valid(form)
 
 
 def sign_up(request: HttpRequest) -> HttpResponse:
