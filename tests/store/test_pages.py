@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -101,14 +102,20 @@ def test_the_whole_way(store: StoreProcess, page: Page, tmp_path: Path) -> None:
     example, command = page.locator("#python").inner_text(), page.locator("#cli").inner_text()
     wrong += check(page, "function")
 
+    page.goto(f"{store.url}/functions/secureic_trng/")
+    assert page.locator("#python").inner_text().count('process(None, "output.dat", nbBytes=1000)') == 1
+    assert page.locator("#curl").inner_text().count("""'parameters={"app": {"specific": {"nbBytes": 1000}}}'""") == 1
+    random = page.locator("#cli").inner_text()
+
     (tmp_path / "accelerator.conf").write_text(conf)
     (tmp_path / "input.dat").write_bytes(os.urandom(2_000_000))
     (tmp_path / "example.py").write_text(example)
-    line = re.sub("^acceleratorapi ", "", command).split()
-    run = subprocess.run(
-        [sys.executable, "-m", "acceleratorAPI", *line], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    for text in (random, command):
+        line = shlex.split(text)[1:]
+        run = subprocess.run(
+            [sys.executable, "-m", "acceleratorAPI", *line], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
     run = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("2000000 ")
@@ -116,11 +123,11 @@ def test_the_whole_way(store: StoreProcess, page: Page, tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         page.goto(f"{store.url}/usage/")
-        if page.locator("#total-jobs").count() and page.locator("#total-jobs").inner_text() == "2":
+        if page.locator("#total-jobs").count() and page.locator("#total-jobs").inner_text() == "3":
             break
         time.sleep(0.5)
-    expect(page.locator("#total-jobs")).to_have_text("2")
-    chart = page.get_by_role("img", name=re.compile("Jobs by day: 2 in all"))
+    expect(page.locator("#total-jobs")).to_have_text("3")
+    chart = page.get_by_role("img", name=re.compile("Jobs by day: 3 in all"))
     expect(chart).to_be_visible()
     assert chart.evaluate("image => image.complete && image.naturalWidth > 0")
     wrong += check(page, "usage")

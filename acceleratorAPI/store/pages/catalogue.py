@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,6 +13,7 @@ from acceleratorAPI.store import shop
 from acceleratorAPI.store.models import FunctionVersion
 from acceleratorAPI.store.pages.context import membership_of
 
+_EXAMPLE_NUMBER = 1000
 # No HTML inside: what publishers write cannot become markup of ours. Links are checked by the library.
 _MARKDOWN = MarkdownIt("js-default", {"html": False, "linkify": False})
 
@@ -27,6 +29,8 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
     version = next((row for row in shop.listed("") if row.function.name == name), None)
     if version is None:
         raise Http404(f"no function {name} is published")
+    schema = version.card["process_schema"]
+    needed = {name: _example(schema["properties"][name]) for name in schema.get("required", ())}
     membership = membership_of(request)
     key = None
     if membership is not None:
@@ -40,6 +44,8 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
             "docs": _as_html(version.docs or version.card["description"]),
             "start_parameters": _parameters(version.card["configure_schema"]),
             "process_parameters": _parameters(version.card["process_schema"]),
+            "needed": needed,
+            "needed_json": json.dumps({"app": {"specific": needed}}),
             "key": key,
             "client_id": key.client_id if key else "YOUR_CLIENT_ID",
             "needs": _needs(version),
@@ -86,6 +92,15 @@ def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _example(values: dict[str, Any]) -> Any:
+    """A value that a parameter may have."""
+    if values.get("enum"):
+        return values["enum"][0]
+    if values.get("type") in ("integer", "number"):
+        return min(max(_EXAMPLE_NUMBER, values.get("minimum", 0)), values.get("maximum", _EXAMPLE_NUMBER))
+    return values.get("type") == "boolean" or "TEXT"
 
 
 def _needs(version: FunctionVersion) -> list[tuple[str, str, dict[str, Any]]]:

@@ -28,6 +28,12 @@ def money(nano: int) -> str:
 
 
 @register.filter
+def literal(value: object) -> str:
+    """As Python writes it."""
+    return repr(value)
+
+
+@register.filter
 def seconds(micros: int) -> str:
     """Microseconds as seconds."""
     return f"{micros / 1e6:.3f} s"
