@@ -6,9 +6,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def _nodes(folder: Path) -> list[psutil.Process]:
@@ -39,3 +43,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
     assert not left, f"the test left nodes running: {left}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; see ``support/browsers.py``."""
+    # A second to import, and few tests need it.
+    from browsers import chromium
+
+    with chromium() as found:
+        yield found

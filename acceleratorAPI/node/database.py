@@ -98,6 +98,16 @@ CREATE INDEX jobs_ended ON jobs (processed_date);
 CREATE INDEX jobs_outputs ON jobs (client) WHERE output IS NOT NULL;
 CREATE INDEX answers_expire ON answers (expires);
 """,
+    """
+-- The version of the function that did a job, which its price may depend on: written down when the job ends, since
+-- another one may be installed before the store has the record. '' where no store counts, and of jobs before this step.
+ALTER TABLE usage ADD COLUMN version TEXT NOT NULL DEFAULT '';
+CREATE TABLE versions (accelerator TEXT PRIMARY KEY, version TEXT NOT NULL) STRICT;
+CREATE TRIGGER usage_version AFTER INSERT ON usage BEGIN
+    UPDATE usage SET version = COALESCE((SELECT version FROM versions WHERE accelerator = NEW.accelerator), '')
+    WHERE job = NEW.job;
+END;
+""",
 )
 
 T = TypeVar("T")
@@ -151,6 +161,34 @@ class _Change:
             self.future.set_result(self.result) if self.error is None else self.future.set_exception(self.error)
 
 
+def connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """A connection to a node's database, which is brought to this version.
+
+    Args:
+        path: of the file; made when it is missing.
+        any_thread: its user sees to it that one thread at a time has it; else only the calling thread may.
+
+    Raises:
+        ConfigurationError: the file is not a database, or a newer version's.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=not any_thread)
+        connection.row_factory = sqlite3.Row
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(_STEPS):
+            connection.close()
+            raise ConfigurationError(
+                f"{str(path)!r} was written by a newer version; use that, or another --state folder"
+            )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        for number, step in enumerate(_STEPS[version:], version + 1):
+            connection.executescript(f"BEGIN;{step}PRAGMA user_version={number};COMMIT;")
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"cannot use the node's database {str(path)!r}: {error}") from error
+    return connection
+
+
 class Database:
     """Rows in and out. Changes are on the disk when a call returns (WAL, ``synchronous=FULL``), but for offsets."""
 
@@ -159,28 +197,9 @@ class Database:
         ConfigurationError: the file is not a database, or a newer version's.
         """
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
-        self._connection = self._thread.submit(self._open, path).result()
+        self._connection = self._thread.submit(connect, path).result()
         self._changes: list[_Change] = []
         self._writing: asyncio.Future[None] | None = None
-
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        try:
-            connection = sqlite3.connect(path, timeout=10, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(_STEPS):
-                connection.close()
-                raise ConfigurationError(
-                    f"{str(path)!r} was written by a newer version; use that, or another --state folder"
-                )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            for number, step in enumerate(_STEPS[version:], version + 1):
-                connection.executescript(f"BEGIN;{step}PRAGMA user_version={number};COMMIT;")
-        except sqlite3.Error as error:
-            raise ConfigurationError(f"cannot use the node's database {str(path)!r}: {error}") from error
-        return connection
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)

@@ -20,7 +20,7 @@ from typing import Any
 
 from joserfc.jwk import OKPKey
 
-from acceleratorAPI.errors import AcceleratorError, StateError, UsageQuotaError
+from acceleratorAPI.errors import AcceleratorError, ConfigurationError, StateError, UsageQuotaError
 from acceleratorAPI.files import replacing
 from acceleratorAPI.functions import registry
 from acceleratorAPI.node.outbox import Outbox
@@ -58,7 +58,7 @@ class Metering:
         self.node, text = self._outbox.identity(json.dumps(new.as_dict(private=True)))
         self._key = OKPKey.import_key(json.loads(text))
         self._facts = {"version": version("acceleratorAPI")}
-        self._versions = {name: registry.load(name).card.version for name in registry.installed()}
+        self._outbox.note_versions({name: registry.load(name).card.version for name in registry.installed()})
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metering")
         self._checks = ThreadPoolExecutor(max_workers=4, thread_name_prefix="access-keys")
         self._lock = threading.Lock()
@@ -177,14 +177,14 @@ class Metering:
                             pass
                         if not outbox.waiting().jobs:
                             shutil.rmtree(place, ignore_errors=True)
-                except sqlite3.Error as error:
+                except (sqlite3.Error, ConfigurationError) as error:
                     log.error("the usage left in %s cannot be read: %s", place, error)
                     self._damaged.add(place)
 
     def _send_some(self, outbox: Outbox, node: str, key: OKPKey) -> bool:
         """Report a batch of a node; whether there may be more."""
         with self._lock:
-            events = outbox.events(node, self._versions, MOST_EVENTS)
+            events = outbox.events(node, MOST_EVENTS)
         if not events:
             return False
         answer = self._link.report(node, key, events)

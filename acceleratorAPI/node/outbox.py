@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from acceleratorAPI.node.database import connect
 from acceleratorAPI.protocol.usage import QuotaLeft, UsageData, UsageEvent, event_id
 
-_COLUMNS = "job, application, accelerator, state, ended, bytes_in, bytes_out, attempts, engine, engine_us, wall_us"
+# As the event calls them.
+_COLUMNS = (
+    "job, application, ended, accelerator AS function, version AS function_version, state AS status,"
+    " attempts AS attempt, bytes_in, bytes_out, engine, engine_us, wall_us"
+)
 _WAITING = "sent IS NULL AND application != ''"
 
 
@@ -30,9 +35,12 @@ class Outbox:
     """The tables, on a connection that one thread at a time may use."""
 
     def __init__(self, path: Path) -> None:
-        """Open a node's database, which must exist."""
-        self._connection = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA synchronous=FULL")
+        """Open a node's database.
+
+        Raises:
+            ConfigurationError: the file is not a database, or a newer version's.
+        """
+        self._connection = connect(path, any_thread=True)
 
     def close(self) -> None:
         """Close the file."""
@@ -67,11 +75,18 @@ class Outbox:
         """The store knows it from now on."""
         self._connection.execute("INSERT OR IGNORE INTO registrations VALUES (?)", (application,))
 
-    def events(self, node: str, versions: dict[str, str], most: int) -> list[UsageEvent]:
+    def note_versions(self, versions: dict[str, str]) -> None:
+        """What is installed, by function: jobs that end from now on were done by these."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM versions")
+            self._connection.executemany("INSERT INTO versions VALUES (?, ?)", versions.items())
+
+    def events(self, node: str, most: int) -> list[UsageEvent]:
         """The oldest that the store has not acknowledged."""
         statement = f"SELECT {_COLUMNS} FROM usage WHERE {_WAITING} ORDER BY job LIMIT ?"  # noqa: S608 - our own names
         rows = self._connection.execute(statement, (most,)).fetchall()
-        return [_event(node, row, versions) for row in rows]
+        return [_event(node, row) for row in rows]
 
     def settle(self, node: str, events: Sequence[UsageEvent], done: set[str], refused: dict[str, str]) -> None:
         """The store has these, or never will."""
@@ -105,23 +120,12 @@ class Outbox:
         return quota if quota.until > datetime.now(UTC) else None
 
 
-def _event(node: str, row: tuple[object, ...], versions: dict[str, str]) -> UsageEvent:
-    job, application, function, status, ended, bytes_in, bytes_out, attempt, engine, engine_us, wall_us = row
-    data = UsageData.model_validate(
-        {
-            "job": str(job),
-            "function": function,
-            "function_version": versions.get(str(function), ""),
-            "engine": engine,
-            "status": status,
-            "bytes_in": bytes_in,
-            "bytes_out": bytes_out,
-            "engine_us": engine_us,
-            "wall_us": wall_us,
-            "attempt": attempt,
-        }
-    )
-    moment = datetime.fromisoformat(str(ended))
+def _event(node: str, row: sqlite3.Row) -> UsageEvent:
+    job = str(row["job"])
     return UsageEvent(
-        id=event_id(node, str(job)), source=f"/nodes/{node}", subject=str(application), time=moment, data=data
+        id=event_id(node, job),
+        source=f"/nodes/{node}",
+        subject=row["application"],
+        time=datetime.fromisoformat(row["ended"]),
+        data=UsageData.model_validate({**dict(row), "job": job}),
     )

@@ -24,16 +24,15 @@ def spent_nano(organisation: Organisation) -> int:
 
 
 def watch(organisation: Organisation) -> None:
-    """Send the mails that are due: one a share and month. A mail that cannot be sent costs nothing but itself."""
+    """Send the mail that is due: of the largest share that is new this month. One that cannot be sent is lost alone."""
     if organisation.budget_nano is None:
         return
     spent, month = spent_nano(organisation), month_of(datetime.now(UTC))
-    for share in SHARES:
-        if spent * 100 < organisation.budget_nano * share:
-            continue
-        _, new = BudgetAlert.objects.get_or_create(organisation=organisation, month=month, percent=share)
-        if new:
-            _tell(organisation, share, spent)
+    due = [share for share in SHARES if spent * 100 >= organisation.budget_nano * share]
+    alerts = BudgetAlert.objects
+    new = [share for share in due if alerts.get_or_create(organisation=organisation, month=month, percent=share)[1]]
+    if new:
+        _tell(organisation, max(new), spent)
 
 
 def _tell(organisation: Organisation, share: int, spent: int) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import tarfile
@@ -20,6 +23,7 @@ from acceleratorAPI.store.keyring import FILE as KEYS_FILE
 
 log = logging.getLogger(__name__)
 _TIDY_EVERY_S = 3600.0
+_PR_SET_PDEATHSIG = 1
 _SQLITE, _POSTGRES = "store.sqlite3", "store.pgdump"
 
 
@@ -61,12 +65,26 @@ def migrate() -> None:
         raise ConfigurationError(f"cannot use the database: {' '.join(str(error).split())}") from None
 
 
-def serve(host: str, port: int, threads: int, workers: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; before anything else is done, so that two stores never begin on one port.
+
+    Raises:
+        ConfigurationError: another program has the port, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose with --host and --port"
+        ) from None
+
+
+def serve(listener: socket.socket, threads: int, workers: int) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        host: address to listen on.
-        port: TCP port.
+        listener: a listening socket.
         threads: requests at a time in a process.
         workers: processes; more than one need ``STORE_CACHE`` to share the counts of rate limits.
     """
@@ -76,7 +94,7 @@ def serve(host: str, port: int, threads: int, workers: int) -> None:
     if workers > 1 and "locmem" in settings.CACHES["default"]["BACKEND"]:
         raise ConfigurationError(f"--workers {workers}: set STORE_CACHE=redis://... so that they share rate limits")
     options: dict[str, Any] = {
-        "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "bind": f"fd://{listener.fileno()}",
         "workers": workers,
         "threads": threads,
         "worker_class": "gthread",
@@ -84,6 +102,7 @@ def serve(host: str, port: int, threads: int, workers: int) -> None:
         "keepalive": 15,
         "control_socket_disable": True,
         "loglevel": "warning",
+        "post_fork": lambda _, __: _end_with_main_process(),
         "post_worker_init": lambda _: threading.Thread(target=_keep_tidy, daemon=True, name="tidy").start(),
     }
 
@@ -99,6 +118,12 @@ def serve(host: str, port: int, threads: int, workers: int) -> None:
             return application
 
     Application().run()
+
+
+def _end_with_main_process() -> None:
+    """A process that serves is killed when the main one is: else it would hold the port against the next store."""
+    with contextlib.suppress(OSError, AttributeError):  # not on this system
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _keep_tidy() -> None:

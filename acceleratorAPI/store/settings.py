@@ -151,6 +151,13 @@ STORE_SIGN_UP = os.environ.get("STORE_SIGN_UP", "open") == "open"
 STORE_CURRENCY = os.environ.get("STORE_CURRENCY", "EUR")
 STORE_METRICS_TOKEN = os.environ.get("STORE_METRICS_TOKEN", "")
 
+# What an access key may do.
+STORE_SCOPES = {
+    "process": "Use functions on nodes",
+    "usage:read": "Read the organisation's usage",
+    "catalogue:write": "Publish functions",
+    "introspection": "Check tokens of the organisation",
+}
 OAUTH2_PROVIDER_APPLICATION_MODEL = "store.Application"
 OAUTH2_PROVIDER = {
     "ACCESS_TOKEN_EXPIRE_SECONDS": 600,
@@ -158,12 +165,7 @@ OAUTH2_PROVIDER = {
     "OAUTH2_VALIDATOR_CLASS": "acceleratorAPI.store.validator.Validator",
     "APPLICATION_ADMIN_CLASS": "acceleratorAPI.store.admin.ApplicationAdmin",
     "SCOPES_BACKEND_CLASS": "acceleratorAPI.store.validator.ApplicationScopes",
-    "SCOPES": {
-        "process": "Configure and use functions on nodes",
-        "usage:read": "Read the organisation's usage",
-        "catalogue:write": "Publish functions",
-        "introspection": "Ask what a token of the organisation allows",
-    },
+    "SCOPES": STORE_SCOPES,
     "OIDC_ISS_ENDPOINT": STORE_URL,
     "OAUTH2_GRANT_TYPES_SUPPORTED": ["client_credentials"],
     "OAUTH2_RESPONSE_TYPES_SUPPORTED": [],
@@ -222,6 +224,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True  # from the packages themselves: no collectstatic before the first start
 WHITENOISE_AUTOREFRESH = False
 
+EMAIL_TIMEOUT = 10  # seconds: a mail server that hangs must not hold up a node's report for longer
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 if smtp := os.environ.get("STORE_SMTP"):
     # smtp://user:password@host:587, smtps:// for TLS from the first byte

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from django.db.models import QuerySet, Sum
+from django.db import models
+from ninja import Schema
 
 from acceleratorAPI.errors import InputError
 from acceleratorAPI.store.models import Organisation, UsageDay, UsageEvent
@@ -30,17 +31,11 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Row:
-    """One sum.
+class Sum(Schema):
+    """What was used by one day, function, application or node; money in 10^-9 of the store's currency."""
 
-    Attributes:
-        key: the day, function, client id or node id.
-        name: of it, for people.
-    """
-
-    key: str
-    name: str
+    key: str  # the day, function, client id or node id
+    name: str  # of it, for people
     jobs: int
     failed: int
     bytes_in: int
@@ -79,28 +74,28 @@ class Span:
         return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
 
 
-def sums(organisation: Organisation, span: Span, by: By) -> list[Row]:
+def sums(organisation: Organisation, span: Span, by: By) -> list[Sum]:
     """The sums of ``span``; by day in its order, else the dearest and largest first."""
     columns = _COLUMNS[by]
     rows = (
         UsageDay.objects.filter(organisation=organisation, day__range=(span.first, span.last))
         .values(*columns)
-        .annotate(**{f"total_{name}": Sum(name) for name in _SUMS})
+        .annotate(**{f"total_{name}": models.Sum(name) for name in _SUMS})
         .order_by(*(("day",) if by == "day" else ("-total_cost_nano", "-total_bytes_in", columns[0])))
     )
     return [
-        Row(
-            str(row[columns[0]]),
-            str(row[columns[-1]] or row[columns[0]]),
+        Sum(
+            key=str(row[columns[0]]),
+            name=str(row[columns[-1]] or row[columns[0]]),
             **{name: int(row[f"total_{name}"]) for name in _SUMS},
         )
         for row in rows
     ]
 
 
-def total(rows: Sequence[Row]) -> Row:
+def total(rows: Sequence[Sum]) -> Sum:
     """All rows in one."""
-    return Row("total", "total", **{name: sum(getattr(row, name) for row in rows) for name in _SUMS})
+    return Sum(key="total", name="total", **{name: sum(getattr(row, name) for row in rows) for name in _SUMS})
 
 
 def events(organisation: Organisation, span: Span, before: int | None = None) -> list[UsageEvent]:
@@ -111,9 +106,7 @@ def events(organisation: Organisation, span: Span, before: int | None = None) ->
         last = UsageEvent.objects.filter(organisation=organisation, pk=before).values_list("time", flat=True).first()
         if last is None:
             raise InputError(f"before = {before}: there is no such event")
-        from django.db.models import Q
-
-        rows = rows.filter(Q(time__lt=last) | Q(time=last, pk__lt=before))
+        rows = rows.filter(models.Q(time__lt=last) | models.Q(time=last, pk__lt=before))
     return list(rows[:EVENTS_A_PAGE])
 
 
@@ -131,7 +124,7 @@ def as_csv(organisation: Organisation, span: Span) -> Iterator[str]:
     yield buffer.getvalue()
 
 
-def _events(organisation: Organisation, span: Span) -> QuerySet[UsageEvent]:
+def _events(organisation: Organisation, span: Span) -> models.QuerySet[UsageEvent]:
     start = datetime(span.first.year, span.first.month, span.first.day, tzinfo=UTC)
     end = datetime(span.last.year, span.last.month, span.last.day, tzinfo=UTC) + timedelta(days=1)
     rows = UsageEvent.objects.filter(organisation=organisation, time__gte=start, time__lt=end)

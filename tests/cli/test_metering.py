@@ -49,7 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if name == node:
                     when = f"{TODAY - timedelta(days=ago)}T23:59:59.999Z"
                     database.execute(
-                        "INSERT INTO usage VALUES (?, '', ?, ?, ?, NULL, 1, ?, ?, 'cpu', ?, 9, ?, ?, NULL, NULL)",
+                        "INSERT INTO usage VALUES (?, '', ?, ?, ?, NULL, 1, ?, ?, 'cpu', ?, 9, ?, ?, NULL, NULL, '')",
                         (job, application, function, state, read, written, engine, when, when),
                     )
             database.commit()

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from acceleratorAPI.errors import StoreUnreachableError
-from acceleratorAPI.node import metering
-from acceleratorAPI.node.database import Database
+from acceleratorAPI.node import database, metering
 from acceleratorAPI.node.metering import Metering
 from acceleratorAPI.node.state import StateFolder
 from acceleratorAPI.protocol.unsent import MARKER, set_aside
 from acceleratorAPI.protocol.usage import BatchAnswer, UsageEvent
 
 URL = "http://127.0.0.1:1"
+COLUMNS = (
+    "job, client, application, accelerator, state, attempts, bytes_in, bytes_out, engine, engine_us, wall_us,"
+    " created, ended"
+)
 
 
 class FakeStore:
@@ -47,15 +50,15 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 def node(folder: Path, jobs: int, unsent: Path) -> Metering:
     """A node that has ended ``jobs`` jobs."""
     folder.mkdir(parents=True)
-    Database(folder / "node.db").close()
-    with closing(sqlite3.connect(folder / "node.db")) as database:
+    database.Database(folder / "node.db").close()
+    with closing(sqlite3.connect(folder / "node.db")) as rows:
         now = datetime.now(UTC).isoformat()
         for job in range(1, jobs + 1):
-            database.execute(
-                "INSERT INTO usage VALUES (?, '', 'key', 'f', 'succeeded', NULL, 1, 5, 5, '', 0, 0, ?, ?, NULL, NULL)",
+            rows.execute(
+                f"INSERT INTO usage ({COLUMNS}) VALUES (?, '', 'key', 'f', 'succeeded', 1, 5, 5, '', 0, 0, ?, ?)",
                 (job, now, now),
             )
-        database.commit()
+        rows.commit()
     return Metering(URL, folder / "node.db", folder, unsent)
 
 
@@ -113,3 +116,20 @@ def test_without_a_place_for_them_records_stay_in_the_folder(tmp_path: Path, sto
     node(tmp_path / "node", 3, tmp_path / "unsent").close()
     StateFolder(tmp_path / "node").remove()
     assert {path.name for path in (tmp_path / "node").iterdir()} >= {"node.db", MARKER}
+
+
+def test_what_a_node_of_an_older_release_left_is_sent(tmp_path: Path, store: FakeStore) -> None:
+    place = tmp_path / "unsent" / "old"
+    place.mkdir(parents=True)
+    with closing(sqlite3.connect(place / "node.db")) as old:
+        old.executescript("".join(database._STEPS[:4]) + "PRAGMA user_version=4;")
+        now = datetime.now(UTC).isoformat()
+        values = (1, "", "key", "f", "succeeded", 1, 5, 5, "", 0, 0, now, now)
+        old.execute(f"INSERT INTO usage ({COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
+        old.commit()
+    (place / MARKER).write_text(URL)
+    running = node(tmp_path / "node", 0, tmp_path / "unsent")
+    wait_for(store, 1)
+    running.close()
+    assert [job for _, job in store.taken] == ["1"]
+    assert not place.exists()

@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: scripts/system-packages installs it when it is run as root"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield found
-        found.close()
+from browsers import Tab, serious
+from playwright.sync_api import Browser, Page, expect
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A tab of its own, which may not complain, may not ask anybody but the node, and says nothing in addresses."""
-    context = browser.new_context()
-    tab = context.new_page()
-    complaints: list[str] = []
-    asked: list[str] = []
+    tab = Tab(browser)
+    yield tab.page
+    own = tab.page.url.split("?")[0].rstrip("/")
+    tab.close()
     # A refused token and a node that is gone are errors to the browser, not to the page.
-    tab.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    yield tab
-    own = tab.url.split("?")[0].rstrip("/")
-    context.close()
-    assert [each for each in complaints if not each.startswith("error: Failed to load resource")] == []
-    assert [url for url in asked if not url.startswith(own) or "?" in url] == []
+    assert [each for each in tab.complaints if not each.startswith("error: Failed to load resource")] == []
+    assert [url for url in tab.asked if not url.startswith(own) or "?" in url] == []
 
 
 def enter(page: Page, node: Any, token: str | None = None) -> None:
@@ -61,12 +31,6 @@ def enter(page: Page, node: Any, token: str | None = None) -> None:
 def slow_job(node: Any, size: int = 60) -> Any:
     """A job that reads a byte each twentieth of a second."""
     return node.send(node.configure("test_slow"), b"x" * size, seconds=size / 20)
-
-
-def serious(page: Page) -> list[str]:
-    """What axe finds that hinders people."""
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
 
 
 def test_a_running_job_is_shown_to_its_end(page: Page, node: Any) -> None:

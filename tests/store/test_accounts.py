@@ -96,6 +96,18 @@ def test_a_forgotten_password_is_set_anew_by_mail(tenant: Make) -> None:
     assert Client().post("/sign-in/", {"username": "ada@example.org", "password": new}).status_code == 302
 
 
+@pytest.mark.django_db
+def test_nobody_makes_accounts_or_mails_by_the_dozen(tenant: Make) -> None:
+    tenant("Eve")
+    for number in range(11):
+        page = Client().post("/sign-up/", FORM | {"email": f"{number}@example.org"})
+        Client().post("/password/", {"email": "eve@example.org"})
+    assert "Too many accounts" in page.content.decode()
+    assert "Too many mails" in Client().post("/password/", {"email": "eve@example.org"}).content.decode()
+    assert User.objects.filter(email__contains="@").count() == 11
+    assert len(mail.outbox) == 10
+
+
 def test_owners_let_people_in_and_out(tenant: Make) -> None:
     ada, bob = tenant("Ada"), tenant("Bob")
     browser = ada.browser()

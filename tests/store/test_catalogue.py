@@ -79,7 +79,9 @@ def test_a_name_belongs_to_who_brought_it_first(tenant: Make) -> None:
 
 
 def test_publishing_needs_its_scope(tenant: Make) -> None:
-    assert bring(tenant(scopes="process"), publish=False).status_code == 403
+    answer = bring(tenant(scopes="process"), publish=False)
+    assert answer.status_code == 403
+    assert "make a key with “Publish functions”" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -122,10 +124,20 @@ def test_search_finds_every_word(tenant: Make, words: str, found: int) -> None:
 def test_docs_cannot_become_markup_of_ours(tenant: Make) -> None:
     bring(tenant(), docs="# Good\n<script>alert(1)</script> [x](javascript:alert(1)) <img src=x onerror=alert(1)>")
     page = Client().get("/functions/cast_gzip/").content.decode()
-    assert "<h1>Good</h1>" in page
+    assert "<h2>Good</h2>" in page
     assert "<script>alert" not in page
     assert 'href="javascript' not in page
     assert "<img" not in page
+
+
+def test_links_to_files_beside_the_docs_are_text(tenant: Make) -> None:
+    bring(tenant(), docs="[code](../examples/x.py), [all](https://example.org/), ![shot](shot.png) [end](#end)")
+    page = Client().get("/functions/cast_gzip/").content.decode()
+    assert "<span>code</span>" in page
+    assert '<a href="https://example.org/">all</a>' in page
+    assert '<a href="#end">end</a>' in page
+    assert "<img" not in page
+    assert "shot" in page
 
 
 def test_the_page_names_the_readers_own_key(tenant: Make) -> None:

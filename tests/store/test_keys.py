@@ -96,6 +96,14 @@ def test_a_revoked_key_gets_no_token_and_its_tokens_end(tenant: Make) -> None:
     assert refused(Client().post("/o/token/", {"grant_type": "client_credentials"}, **ada.basic))
 
 
+def test_of_a_revoked_key_no_secret_is_listed_as_good(tenant: Make) -> None:
+    ada = tenant()
+    browser = ada.browser()
+    assert f"…{ada.secret[-4:]}" in browser.get("/keys/").content.decode()
+    browser.post(f"/keys/{ada.application.client_id}/revoke/")
+    assert f"…{ada.secret[-4:]}" not in browser.get("/keys/").content.decode()
+
+
 def test_last_used_is_kept(tenant: Make) -> None:
     ada = tenant()
     before = timezone.now()
@@ -120,6 +128,14 @@ def test_other_grants_are_refused(tenant: Make, grant: str) -> None:
     answer = Client().post("/o/token/", fields, **ada.basic)
     assert answer.status_code in (400, 401)
     assert "access_token" not in answer.json()
+
+
+@pytest.mark.django_db
+def test_nothing_leads_back_to_an_address_of_a_request() -> None:
+    for path in ("/o/authorize/", "/o/authorize", "/authorize/", "/o/token/", "/o/revoke_token/"):
+        answer = Client().get(path, {"response_type": "code", "client_id": "x", "redirect_uri": "https://evil.example"})
+        assert answer.status_code in (404, 405)
+        assert "Location" not in answer.headers
 
 
 def test_introspection_tells_of_the_own_organisation_alone(tenant: Make) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 import urllib3
 from django.test import Client
@@ -55,6 +60,56 @@ def test_keys_do_not_travel_in_the_clear(tmp_path: Path, url: str) -> None:
     assert "STORE_URL" in done.stderr
 
 
+class _Mailbox(socketserver.StreamRequestHandler):
+    """As much SMTP as one mail needs."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline():
+            verb = line[:4].upper()
+            if verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                while (line := self.rfile.readline()) != b".\r\n":
+                    self.server.lines.append(line)  # type: ignore[attr-defined]
+            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
+
+
+def test_mail_goes_to_the_log_or_by_smtp(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "django", "sendtestemail", "ada@example.org"]
+    environment = os.environ | {"STORE_STATE": str(tmp_path), "STORE_MAIL_FROM": "store@example.org"}
+    logged = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "To: ada@example.org" in logged
+    with socketserver.TCPServer(("127.0.0.1", 0), _Mailbox) as server:
+        server.lines = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        place = f"smtp://127.0.0.1:{server.server_address[1]}"
+        done = subprocess.run(command, env=environment | {"STORE_SMTP": place}, capture_output=True, check=True)
+        thread.join()
+    assert done.stdout == b""
+    sent = b"".join(server.lines)  # type: ignore[attr-defined]
+    assert b"To: ada@example.org" in sent
+    assert b"From: store@example.org" in sent
+
+
+def test_cookies_off_this_machine_travel_by_https_alone(tmp_path: Path) -> None:
+    names = "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS"
+    code = f"from django.conf import settings; print(*(getattr(settings, name) for name in {names}))"
+    environment = os.environ | {"STORE_STATE": str(tmp_path), "STORE_URL": "https://store.example.org"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", str(365 * 86400)]
+
+
+def test_a_port_that_is_taken_is_said_in_one_line_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = run(StoreProcess(tmp_path), "store", "up", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--port" in done.stderr
+    assert not (tmp_path / "store" / "store.db").exists()
+
+
 def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
     store = StoreProcess(tmp_path)
     client_id, secret = store.tenant("ada")
@@ -80,6 +135,20 @@ def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
     finally:
         other.down()
     assert secret not in other.log
+
+
+def test_a_killed_store_leaves_nothing_that_holds_its_port(tmp_path: Path) -> None:
+    store = StoreProcess(tmp_path)
+    store.up()
+    assert store.process is not None
+    serving = psutil.Process(store.process.pid).children()
+    for process in serving:
+        process.suspend()  # it cannot end by itself
+    store.down(signal.SIGKILL)
+    left = psutil.wait_procs(serving, 10)[1]
+    for process in left:
+        process.kill()
+    assert not left
 
 
 def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

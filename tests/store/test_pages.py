@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 import time
@@ -12,18 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from browsers import Tab, serious
+from playwright.sync_api import Browser, Page, expect
 from stores import StoreProcess
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 # A folder: take the pictures of the docs anew (docs/images).
 PICTURES = os.environ.get("STORE_PICTURES")
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: scripts/system-packages installs it when it is run as root"
-)
 
 
 @pytest.fixture(scope="module")
@@ -34,29 +28,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
     process.down()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def page(browser: Browser, store: StoreProcess) -> Iterator[Page]:
     """A tab that may not complain and may not ask anybody but the store."""
-    # Colours that fade from light to dark would be judged half-way.
-    context = browser.new_context(viewport={"width": 1024, "height": 860}, reduced_motion="reduce")
-    tab = context.new_page()
-    complaints: list[str] = []
-    asked: list[str] = []
-    tab.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    yield tab
-    context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(store.url)] == []
+    tab = Tab(browser)
+    yield tab.page
+    tab.close()
+    assert tab.complaints == []
+    assert [url for url in tab.asked if not url.startswith(store.url)] == []
 
 
 def check(page: Page, name: str) -> list[str]:
@@ -64,11 +43,7 @@ def check(page: Page, name: str) -> list[str]:
     wrong = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        found = Axe().run(page).response["violations"]
-        serious = [
-            f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")
-        ]
-        wrong += [f"{name} {scheme}: {each}" for each in serious]
+        wrong += [f"{name} {scheme}: {each}" for each in serious(page)]
         if PICTURES and scheme == "light" and name in ("catalogue", "function", "usage"):
             page.screenshot(path=f"{PICTURES}/store-{name}.png", full_page=False)
     page.emulate_media(color_scheme="light")
@@ -88,8 +63,13 @@ def test_the_whole_way(store: StoreProcess, page: Page, tmp_path: Path) -> None:
         "ACCELERATOR_ACCELIZE_SECRET_ID": publisher[1],
     }
     publish = [sys.executable, "-m", "acceleratorAPI", "store", "publish", "--all", "--price-gb", "0.02"]
+    # A page with all that pages of functions have: code, tables, long words, links.
+    publish += ["--docs", str(Path(__file__).parents[2] / "docs" / "functions" / "axonerve_hyperfire.md")]
     done = subprocess.run(publish, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    again = subprocess.run(publish, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "cast_gzip 1.1: published already" in again.stderr
 
     page.goto(store.url)
     wrong = check(page, "catalogue")
@@ -122,14 +102,20 @@ def test_the_whole_way(store: StoreProcess, page: Page, tmp_path: Path) -> None:
     example, command = page.locator("#python").inner_text(), page.locator("#cli").inner_text()
     wrong += check(page, "function")
 
+    page.goto(f"{store.url}/functions/secureic_trng/")
+    assert page.locator("#python").inner_text().count('process(None, "output.dat", nbBytes=1000)') == 1
+    assert page.locator("#curl").inner_text().count("""'parameters={"app": {"specific": {"nbBytes": 1000}}}'""") == 1
+    random = page.locator("#cli").inner_text()
+
     (tmp_path / "accelerator.conf").write_text(conf)
     (tmp_path / "input.dat").write_bytes(os.urandom(2_000_000))
     (tmp_path / "example.py").write_text(example)
-    line = re.sub("^acceleratorapi ", "", command).split()
-    run = subprocess.run(
-        [sys.executable, "-m", "acceleratorAPI", *line], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    for text in (random, command):
+        line = shlex.split(text)[1:]
+        run = subprocess.run(
+            [sys.executable, "-m", "acceleratorAPI", *line], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
     run = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("2000000 ")
@@ -137,18 +123,36 @@ def test_the_whole_way(store: StoreProcess, page: Page, tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         page.goto(f"{store.url}/usage/")
-        if page.locator("#total-jobs").count() and page.locator("#total-jobs").inner_text() == "2":
+        if page.locator("#total-jobs").count() and page.locator("#total-jobs").inner_text() == "3":
             break
         time.sleep(0.5)
-    expect(page.locator("#total-jobs")).to_have_text("2")
-    chart = page.get_by_role("img", name=re.compile("Jobs by day: 2 in all"))
+    expect(page.locator("#total-jobs")).to_have_text("3")
+    chart = page.get_by_role("img", name=re.compile("Jobs by day: 3 in all"))
     expect(chart).to_be_visible()
     assert chart.evaluate("image => image.complete && image.naturalWidth > 0")
     wrong += check(page, "usage")
-    page.goto(f"{store.url}/organisation/")
-    wrong += check(page, "organisation")
-    page.goto(f"{store.url}/keys/")
-    wrong += check(page, "keys")
+    for address in ("/usage/?by=node&measure=cost", "/usage/?from=x", "/usage/jobs/", "/organisation/", "/keys/"):
+        page.goto(store.url + address)
+        wrong += check(page, address)
+    page.get_by_role("link", name="first").click()
+    page.get_by_label("GB a month").fill("2.5")
+    page.get_by_role("button", name="Set the quota").click()
+    expect(page.get_by_label("GB a month")).to_have_value("2.5")
+    page.get_by_text("Revoke…").click()
+    wrong += check(page, "key")
+    page.get_by_role("button", name="Revoke first for good").click()
+    expect(page.get_by_role("cell", name="revoked")).to_be_visible()
+    assert wrong == []
+
+
+def test_the_pages_around_an_account(store: StoreProcess, page: Page) -> None:
+    wrong = []
+    for address in ("/sign-in/", "/password/", "/password/sent/", "/password/x/y/", "/password/done/", "/?q=nothing"):
+        page.goto(store.url + address)
+        wrong += check(page, address)
+    page.goto(f"{store.url}/password/x/y/")
+    page.get_by_role("link", name="Ask for a new one").click()
+    expect(page.get_by_role("button", name="Send the link")).to_be_visible()
     assert wrong == []
 
 

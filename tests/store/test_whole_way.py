@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,13 @@ def conf(tmp_path: Path, store: StoreProcess) -> Callable[[tuple[str, str]], Pat
         return path
 
     return write
+
+
+def state_of(accelerator: Accelerator) -> Path:
+    """The folder of a LOCAL accelerator's node."""
+    (found,) = [path.parent for path in state_folder(Configuration.load()).rglob("node.json")
+                if json.loads(path.read_text())["url"] == accelerator.url]  # fmt: skip
+    return found
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
@@ -113,6 +122,41 @@ def test_a_node_takes_no_configuration_without_a_good_key(store: StoreProcess, a
             assert answer.json()["detail"].startswith("Could not authenticate")
         # As clients of old show themselves.
         assert configure({"client_id": ada[0], "client_secret": ada[1]}).status == 200
+
+
+def test_a_node_knows_whom_to_charge_before_it_configures(store: StoreProcess, ada: tuple[str, str], conf: Any) -> None:
+    with Accelerator("cast_gzip", config_file=conf(ada)) as accelerator:
+        accelerator.start()
+        assert accelerator.instance is not None
+        headers = {"Authorization": f"Bearer {accelerator.instance.token}"}
+        key = {"client_id": ada[0], "client_secret": ada[1]}
+        with closing(sqlite3.connect(state_of(accelerator) / "node.db", isolation_level=None)) as database:
+
+            def configure(name: str, env: dict[str, str], **file: Any) -> Any:
+                fields = {"parameters": json.dumps({"env": {"accelerator": name, **env}}), **file}
+                url = f"{accelerator.url}/v1.0/configuration/"
+                return urllib3.request("POST", url, fields=fields, headers=headers, retries=False)
+
+            def rows(columns: str, table: str) -> list[Any]:
+                return database.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()
+
+            assert rows("*", "subjects") == [(1, ada[0])]
+            # Bad keys: nothing is configured, kept or charged.
+            refused = configure("axonerve_hyperfire", key | {"client_secret": "acs_no"}, datafile=("w.csv", b"a,b\n"))
+            assert refused.status == 401
+            assert b"ACTIVATED" not in refused.data
+            assert len(rows("id", "configurations")) == len(rows("*", "subjects")) == 1
+            # One that fails was charged already, and no metering is said to be active.
+            failed = configure("axonerve_hyperfire", key, datafile=("w.csv", b"no corpus"))
+            assert failed.status == 400
+            assert b"ACTIVATED" not in failed.data
+            assert rows("*", "subjects") == [(1, ada[0]), (2, ada[0])]
+            # When it cannot be written down whom to charge, nothing is configured.
+            database.execute("DROP TABLE subjects")
+            broken = configure("cast_gzip", key)
+            assert broken.status == 500
+            assert b"ACTIVATED" not in broken.data
+            assert rows("id, used, processed_date", "configurations")[-1] == (3, 0, None)
 
 
 def test_the_quota_ends_new_jobs_alone(store: StoreProcess, conf: Any) -> None:

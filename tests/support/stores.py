@@ -47,16 +47,16 @@ class StoreProcess:
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
         if database:
             self.environment["DATABASE_URL"] = database
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def up(self) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "acceleratorAPI", "store", "up", "--port", str(self.port)]
         with open(self.folder / "store.log", "ab") as log:
-            self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, self.log
+            assert self.process.poll() is None, self.log
             try:
                 if urllib3.request("GET", f"{self.url}/health/ready", retries=False, timeout=2).status == 200:
                     return
@@ -66,14 +66,14 @@ class StoreProcess:
 
     def down(self, sig: int = signal.SIGTERM) -> None:
         """End it."""
-        if self._process is not None:
-            self._process.send_signal(sig)
+        if self.process is not None:
+            self.process.send_signal(sig)
             try:
-                self._process.wait(20)
+                self.process.wait(20)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+                self.process.kill()
+                self.process.wait()
+            self.process = None
 
     def tenant(self, name: str, scopes: str = ALL_SCOPES, quota_jobs: int | None = None) -> tuple[str, str]:
         """A new organisation's client id and secret."""

@@ -47,11 +47,12 @@ def up(
     from acceleratorAPI.store import operate
 
     operate.prepare(state, url or os.environ.get("STORE_URL") or f"http://127.0.0.1:{port}")
+    listener = operate.listen(host, port)
     operate.migrate()
     from django.conf import settings
 
     output.say(f"{settings.STORE_URL} (state in {settings.STORE_STATE}); new here? {settings.STORE_URL}/sign-up/")
-    operate.serve(host, port, threads, workers)
+    operate.serve(listener, threads, workers)
 
 
 @app.command()
@@ -133,7 +134,9 @@ Examples:
 @app.command(epilog=PUBLISH_EXAMPLES)
 def publish(
     name: Annotated[str | None, typer.Argument(help="An installed function.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every installed function.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every installed function whose version is not published.")
+    ] = False,
     price_job: Annotated[str, typer.Option(metavar="AMOUNT", help="Of a job.")] = "0",
     price_gb: Annotated[str, typer.Option(metavar="AMOUNT", help="Of 10^9 bytes in and out.")] = "0",
     docs: Annotated[Path | None, typer.Option(help="Its page, Markdown; default: the card's description.")] = None,
@@ -156,8 +159,11 @@ def publish(
     }
     if name is not None:
         registry.load(name)
+    there = {(each["name"], each["version"]) for each in store.get("/api/v1/functions")} if everything else set()
     for entry in registry.catalogue():
-        if name in (None, entry.name):
+        if (entry.name, entry.version) in there:
+            output.say(f"{entry.name} {entry.version}: published already")
+        elif name in (None, entry.name):
             store.request("POST", "/api/v1/functions", {"card": entry.model_dump(mode="json"), **values})
             if not draft:
                 _move(store, entry.name, entry.version, "published")

@@ -44,7 +44,10 @@ class ApplicationToken(HttpBearer):
         if found is None or found.is_expired() or found.application is None or found.application.revoked:
             raise AuthenticationError("the access token is unknown, expired or revoked: get a new one at /o/token/")
         if not found.allow_scopes([self._scope]):
-            raise PermissionDeniedError(f"this access token allows {found.scope}, and this request needs {self._scope}")
+            raise PermissionDeniedError(
+                f"this access token allows {found.scope}, and this request needs {self._scope}: make a key with"
+                f" “{settings.STORE_SCOPES[self._scope]}” on the keys page"
+            )
         application: Application = found.application
         return application
 

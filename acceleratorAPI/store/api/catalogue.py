@@ -127,7 +127,7 @@ def draft(request: HttpRequest, body: Draft) -> Status[Version]:
 @router.post(
     "/functions/{name}/versions/{version}/state",
     auth=_PUBLISHER,
-    response={200: Version, 401: Problem, 403: Problem, 404: Problem, 409: Problem, 422: Problem},
+    response={200: Version, 400: Problem, 401: Problem, 403: Problem, 404: Problem, 409: Problem, 422: Problem},
 )
 def change_state(request: HttpRequest, name: str, version: str, body: State) -> Version:
     """Publish a draft, or withdraw what was published."""

@@ -13,6 +13,7 @@ from ninja.errors import HttpError, Throttled, ValidationError
 from acceleratorAPI.errors import AcceleratorError
 
 log = logging.getLogger(__name__)
+TYPE = "application/problem+json"
 
 
 class Problem(Schema):
@@ -28,7 +29,7 @@ class Problem(Schema):
 def problem(status: int, code: str, detail: str) -> HttpResponse:
     """An answer that says what went wrong."""
     body = Problem(title=code.replace("-", " "), status=status, detail=detail, code=code)
-    answer = JsonResponse(body.model_dump(), status=status, content_type="application/problem+json")
+    answer = JsonResponse(body.model_dump(), status=status, content_type=TYPE)
     if status == 401:
         answer["WWW-Authenticate"] = 'Bearer realm="store"'
     if status == 429:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -49,27 +49,14 @@ class Registered(Schema):
     quota: quotas.Quota
 
 
-class Sum(Schema):
-    """What was used by one day, function, application or node; money in 10^-9 of the store's currency."""
-
-    key: str
-    name: str
-    jobs: int
-    failed: int
-    bytes_in: int
-    bytes_out: int
-    engine_us: int
-    cost_nano: int
-
-
 class Usage(Schema):
     """Sums of some days, both counted."""
 
     first: date
     last: date
     by: str
-    rows: list[Sum]
-    total: Sum
+    rows: list[usage.Sum]
+    total: usage.Sum
 
 
 class Event(Schema):
@@ -170,13 +157,12 @@ _ANSWERS = {400: Problem, 401: Problem, 403: Problem, 422: Problem}
 
 
 @router.get("/usage", auth=_READER, response={200: Usage, **_ANSWERS})
-def sums(request: HttpRequest, days: DaysAsked, by: Literal["day", "function", "application", "node"] = "day") -> Usage:
+def sums(request: HttpRequest, days: DaysAsked, by: usage.By = "day") -> Usage:
     """What the application's organisation has used, by day, function, application or node."""
     application: Application = request.auth  # type: ignore[attr-defined]
     span = days.span
     rows = usage.sums(application.organisation, span, by)
-    as_sums = [Sum(**vars(row)) for row in rows]
-    return Usage(first=span.first, last=span.last, by=by, rows=as_sums, total=Sum(**vars(usage.total(rows))))
+    return Usage(first=span.first, last=span.last, by=by, rows=rows, total=usage.total(rows))
 
 
 @router.get("/usage/events", auth=_READER, response={200: list[Event], **_ANSWERS})

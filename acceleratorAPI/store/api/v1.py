@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 
 from acceleratorAPI.store.api import catalogue, identity, problems, usage
 
-api = NinjaAPI(
+
+class _Described(NinjaAPI):
+    """Its description names what errors are sent as."""
+
+    def get_openapi_schema(self, **asked: Any) -> OpenAPISchema:
+        """The description, with problems as ``application/problem+json``."""
+        schema = super().get_openapi_schema(**asked)
+        for route in schema["paths"].values():
+            for operation in route.values():
+                for status, answer in operation["responses"].items():
+                    if int(status) >= 400:
+                        answer["content"] = {problems.TYPE: answer["content"]["application/json"]}
+        return schema
+
+
+api = _Described(
     title="acceleratorAPI store",
     version="1",
     description="Accounts, catalogue and metering. Tokens come from `POST /o/token/` (client credentials).",

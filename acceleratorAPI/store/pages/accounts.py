@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordResetView
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -33,6 +34,17 @@ class SignInPage(LoginView):
     redirect_authenticated_user = True
 
 
+class PasswordPage(PasswordResetView):
+    """A link for a new password, by mail; so many an hour that nobody's box is filled from here."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Send it."""
+        if is_ratelimited(self.request, group="password", key="ip", rate="10/h", increment=True):
+            form.add_error(None, "Too many mails from here: try again in an hour.")
+            return self.form_invalid(form)
+        return super().form_valid(form)
+
+
 def sign_up(request: HttpRequest) -> HttpResponse:
     """Make an account with its organisation, and sign in."""
     if not settings.STORE_SIGN_UP:
@@ -54,7 +66,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
 def organisation(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Members, budget, audit log."""
     own = membership.organisation
-    amount = None if own.budget_nano is None else own.budget_nano / NANO
+    amount = None if own.budget_nano is None else f"{own.budget_nano / NANO:.2f}"
     return render(
         request,
         "store/organisation.html",
@@ -103,7 +115,7 @@ def add_member(request: HttpRequest, membership: Membership) -> HttpResponse:
         return redirect("organisation")
     Membership.objects.update_or_create(organisation=membership.organisation, user=found, defaults={"role": role})
     AuditEntry.note("member.set", request.user, membership.organisation, found.email, role=role)
-    messages.success(request, f"{found.email} is {role}.")
+    messages.success(request, f"{found.email} has the role {role}.")
     return redirect("organisation")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,6 +13,7 @@ from acceleratorAPI.store import shop
 from acceleratorAPI.store.models import FunctionVersion
 from acceleratorAPI.store.pages.context import membership_of
 
+_EXAMPLE_NUMBER = 1000
 # No HTML inside: what publishers write cannot become markup of ours. Links are checked by the library.
 _MARKDOWN = MarkdownIt("js-default", {"html": False, "linkify": False})
 
@@ -27,6 +29,8 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
     version = next((row for row in shop.listed("") if row.function.name == name), None)
     if version is None:
         raise Http404(f"no function {name} is published")
+    schema = version.card["process_schema"]
+    needed = {name: _example(schema["properties"][name]) for name in schema.get("required", ())}
     membership = membership_of(request)
     key = None
     if membership is not None:
@@ -37,9 +41,11 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
         "store/function.html",
         {
             "version": version,
-            "docs": _MARKDOWN.render(version.docs or version.card["description"]),
+            "docs": _as_html(version.docs or version.card["description"]),
             "start_parameters": _parameters(version.card["configure_schema"]),
             "process_parameters": _parameters(version.card["process_schema"]),
+            "needed": needed,
+            "needed_json": json.dumps({"app": {"specific": needed}}),
             "key": key,
             "client_id": key.client_id if key else "YOUR_CLIENT_ID",
             "needs": _needs(version),
@@ -48,6 +54,25 @@ def function(request: HttpRequest, name: str) -> HttpResponse:
             "input": version.card["input"] != "none",
         },
     )
+
+
+def _as_html(text: str) -> str:
+    """Markdown below a page's own title, with links only where they lead somewhere from here."""
+    tokens = _MARKDOWN.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+        dead = False
+        for part in token.children or ():
+            if part.type == "link_open":
+                dead = not str(part.attrGet("href")).startswith(("https://", "http://", "mailto:", "#"))
+            if part.type in ("link_open", "link_close") and dead:
+                # Of files beside the publisher's own.
+                part.tag, part.attrs = "span", {}
+            elif part.type == "image":
+                # Pictures of others are not loaded: their alternative text stands for them.
+                part.type = "text"
+    return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
 
 
 def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -67,6 +92,15 @@ def _parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _example(values: dict[str, Any]) -> Any:
+    """A value that a parameter may have."""
+    if values.get("enum"):
+        return values["enum"][0]
+    if values.get("type") in ("integer", "number"):
+        return min(max(_EXAMPLE_NUMBER, values.get("minimum", 0)), values.get("maximum", _EXAMPLE_NUMBER))
+    return values.get("type") == "boolean" or "TEXT"
 
 
 def _needs(version: FunctionVersion) -> list[tuple[str, str, dict[str, Any]]]:

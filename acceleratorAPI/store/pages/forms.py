@@ -6,17 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm, UserCreationForm
 
 from acceleratorAPI.store.models import Application, Organisation, Role, User
 from acceleratorAPI.store.models.catalogue import NANO
-
-_SCOPES = (
-    ("process", "Use functions on nodes"),
-    ("usage:read", "Read the organisation's usage"),
-    ("catalogue:write", "Publish functions"),
-    ("introspection", "Check tokens of the organisation"),
-)
 
 
 class _Styled(forms.Form):
@@ -56,7 +50,7 @@ class NewKey(_Styled):
 
     name = forms.CharField(max_length=100, help_text="What uses it, such as “nightly backup”.")
     scopes = forms.MultipleChoiceField(
-        choices=_SCOPES,
+        choices=[*settings.STORE_SCOPES.items()],
         initial=["process", "usage:read"],
         widget=forms.CheckboxSelectMultiple,
         label="It may",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -34,7 +37,8 @@ def key(request: HttpRequest, membership: Membership, client_id: str) -> HttpRes
     """One key, with its quota."""
     application = _own(membership, client_id)
     size = application.quota_bytes
-    initial = {"jobs": application.quota_jobs, "gigabytes": None if size is None else size / NANO}
+    gigabytes = None if size is None else f"{Decimal(size) / NANO:f}"
+    initial = {"jobs": application.quota_jobs, "gigabytes": gigabytes}
     form = Quota(request.POST or None, initial=initial)
     if request.method == "POST":
         _may_change(membership)
@@ -44,7 +48,8 @@ def key(request: HttpRequest, membership: Membership, client_id: str) -> HttpRes
             AuditEntry.note("key.quota", request.user, membership.organisation, client_id, **limits)
             messages.success(request, "The quota is set; nodes know it with their next report.")
             return redirect("key", client_id)
-    return render(request, "store/key.html", {"application": application, "form": form})
+    scopes = [settings.STORE_SCOPES[name] for name in application.scopes.split()]
+    return render(request, "store/key.html", {"application": application, "scopes": scopes, "form": form})
 
 
 @require_POST

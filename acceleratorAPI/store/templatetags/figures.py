@@ -23,8 +23,14 @@ def size(count: int) -> str:
 @register.filter
 def money(nano: int) -> str:
     """An amount with its currency; small ones are not rounded to nothing."""
-    digits = 2 if nano == 0 or nano >= 10**7 else 6
-    return f"{nano / 1e9:.{digits}f} {settings.STORE_CURRENCY}"
+    whole, _, part = f"{nano / 1e9:.{2 if nano == 0 or nano >= 10**7 else 6}f}".partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')} {settings.STORE_CURRENCY}"
+
+
+@register.filter
+def literal(value: object) -> str:
+    """As Python writes it."""
+    return repr(value)
 
 
 @register.filter
