@@ -429,9 +429,9 @@ class NodeClient:
         """The one edge where urllib3's errors become ours."""
         try:
             yield
-        except urllib3.exceptions.SSLError as error:
-            raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
         except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.SSLError) and not _broke_off(error):
+                raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
             if isinstance(error, urllib3.exceptions.LocationValueError):
                 raise _no_address(self.url) from None
             never = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
@@ -527,6 +527,11 @@ def succeeded(record: JobRecord) -> JobRecord:
         return record
     error = error_from_code(record.failure.code, " ".join(record.failure.detail.split()))
     raise error if type(error) is not AcceleratorError else FunctionFailedError(record.failure.detail)
+
+
+def _broke_off(error: urllib3.exceptions.SSLError) -> bool:
+    """Whether the other side went away, which is no matter of trust."""
+    return bool(error.args) and isinstance(error.args[0], (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
