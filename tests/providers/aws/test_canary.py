@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -89,21 +90,21 @@ def files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("mode", ["TERM", "STOP", "KEEP"])
 def test_no_secret_of_the_account_is_anywhere(cloud: AwsCloud, tmp_path: Path, given: str, mode: str) -> None:
-    client = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", CLIENT.format(arguments=arguments(given), mode=mode)],
         env=environment(given), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert client.stdout is not None
-    said = list(iter(client.stdout.readline, "in use\n"))
-    # The very key was used, and it is the instance's processes and files that were looked at.
-    key = SETTINGS["client_id"] if given == "settings" else ENVIRONMENT["AWS_ACCESS_KEY_ID"]
-    assert {call.access_key for call in cloud.calls()} == {key}
-    seen = dict(everything_of(cloud))
-    assert any(b"acceleratorAPI.node" in text for name, text in seen.items() if name.startswith("cmdline"))
-    assert any(name.endswith("tls-key.pem") for name in seen)
-    assert any(name.endswith("console.log") and b"acceleratorAPI: " in text for name, text in seen.items())
-    assert with_secrets(iter(seen.items())) == []
-    output, log = client.communicate("\n", timeout=60)
+    ) as client:  # fmt: skip
+        assert client.stdout is not None
+        said = list(itertools.takewhile(lambda line: line != "in use\n", client.stdout))
+        # The very key was used, and it is the instance's processes and files that were looked at.
+        key = SETTINGS["client_id"] if given == "settings" else ENVIRONMENT["AWS_ACCESS_KEY_ID"]
+        assert {call.access_key for call in cloud.calls()} == {key}
+        seen = dict(everything_of(cloud))
+        assert any(b"acceleratorAPI.node" in text for name, text in seen.items() if name.startswith("cmdline"))
+        assert any(name.endswith("tls-key.pem") for name in seen)
+        assert any(name.endswith("console.log") and b"acceleratorAPI: " in text for name, text in seen.items())
+        assert with_secrets(iter(seen.items())) == []
+        output, log = client.communicate("\n", timeout=60)
     assert client.returncode == 0, log
     assert "INFO:acceleratorAPI.progress" in log
     assert with_secrets(iter([("output", ("".join(said) + output).encode()), ("log", log.encode())])) == []
