@@ -1,6 +1,6 @@
 """``scripts/soak-aws``: clients of the emulated AWS broken at every call, and the rows of docs/reliability.md.
 
-What was tried is kept in a file, so that a run that was ended goes on where it was.
+What was tried can be kept in a file, so that a run that was ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ PARTS: dict[str, tuple[str, Callable[[Found], list[Point]]]] = {
 
 
 class Results:
-    """What was tried so far, a line each in a file."""
+    """What was tried so far, a line each in a file, if there is to be one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self.wanted: dict[str, list[Point]] = {}
         self.tallies: dict[str, dict[str, Tally]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []:
             record = json.loads(line)
             if "points" in record:
                 parsed = [Point(mode, Call.parse(call), how) for mode, call, how in record["points"]]
@@ -112,8 +112,9 @@ class Results:
         return total
 
     def _write(self, record: dict[str, object]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
 
 
 def try_points(cloud: AwsCloud, folder: Path, wanted: Iterable[Point], tried: Callable[[Point, Tally], None]) -> None:
@@ -193,7 +194,7 @@ def main() -> int:
     """Try every point of the parts; 1 when anything is left or wrong, 2 when the time was over before the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", nargs="*", choices=[[], *PARTS], help="all without", default=[])
-    parser.add_argument("--results", type=Path, default=Path("soak-aws.jsonl"), help="where to keep what was tried")
+    parser.add_argument("--results", type=Path, help="a file to keep what was tried in, and to go on from")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no more points after so long")
     parser.add_argument("--every", type=int, default=1, help="only each N-th point")
     given = parser.parse_args()

@@ -393,8 +393,8 @@ class NodeClient:
         headers: Mapping[str, str] | None = None,
         idle_s: float | None = None,
     ) -> BaseHTTPResponse:
-        """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
-        tries = READ_TRIES if method in ("GET", "HEAD", "DELETE") else 1
+        """An answer below 400, its body still to be read; when cut off, all but POST and PATCH is tried again."""
+        tries = READ_TRIES if method in ("GET", "HEAD", "PUT", "DELETE") else 1
         url = path if "://" in path else self.url + path
         if self._pid != os.getpid():
             # A forked child must not talk on its parent's connections.

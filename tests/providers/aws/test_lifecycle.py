@@ -106,7 +106,9 @@ def test_an_instance_whose_client_is_silent_ends_with_its_lease(
     # No session: nobody ever asks for a lease, and the birth deadline of 15 minutes is the end.
     made = provider().create(InstanceSpec("cast_gzip", os.getpid()))
     cloud.wait_for(lambda: gone(cloud), timeout_s=60)
-    assert "Client.InstanceInitiatedShutdown" in provider().diagnose(made)
+    told = provider().diagnose(made)
+    assert told.count("Client.InstanceInitiatedShutdown") == 1
+    assert told.count("the lease has ended") == 1
 
 
 def test_a_lease_is_longer_than_the_first_deadline_and_ends_the_machine_whatever_the_clock_does(
