@@ -1,207 +1,220 @@
-"""A client of the emulated AWS, killed at every call it makes: what is left when all leases are over.
+"""``scripts/soak-aws``: clients of the emulated AWS broken at every call, and the rows of docs/reliability.md.
 
-``scripts/soak-aws`` runs all of it; the test suite some points of it.
+What was tried can be kept in a file, so that a run that was ended goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import signal
-import subprocess
 import sys
+import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
 
-import boto3
+from aws_points import KILLS, TIME_SCALE, Call, Point, Tally, User, break_at, calls_of_a_run, left_of, points
 
-from acceleratorAPI.config import Configuration
-from acceleratorAPI.providers.aws import launch
-from acceleratorAPI.providers.aws.provider import AwsProvider
-from acceleratorAPI.testing.aws import AwsCloud, Fault
+from acceleratorAPI.testing.aws import AwsCloud
 
-How = Literal["before", "after", "lost"]
-TIME_SCALE = 60
-# Minutes of an instance, which are seconds here: longer than a client needs, or its node would end under it.
-LEASE_MINUTES = 20
-_CLIENT_S = 180
+# At once, of clients; what is left by them is looked at beside.
+_CLIENTS = 2
+# A run that did not come to its call (it is the lease's, and the run was too quick) is tried again.
+_TRIES = 3
 
-CLIENT = """
-import os, signal, sys
-from acceleratorAPI import Accelerator
-from acceleratorAPI.client.node import NodeClient
-from acceleratorAPI.providers.aws import ready
+HEAD = """\
+| what | points tried | clients killed | ended right | ended with an error | instances launched | left | command |
+|---|---|---|---|---|---|---|---|"""
 
-ready.FIRST_PAUSE_S = 0.2
-at, when = int(os.environ.get("KILL_AT", "0")), os.environ.get("KILL_WHEN", "")
-count = 0
-request = NodeClient._request
-
-def counted(self, *arguments, **options):
-    global count
-    count += 1
-    mine = count == at
-    if mine and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    answer = request(self, *arguments, **options)
-    if mine:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return answer
-
-NodeClient._request = counted
-with Accelerator("cast_gzip") as accelerator:
-    accelerator.start(stop_mode=os.environ.get("STOP_MODE", "TERM"))
-    assert accelerator.process(b"x" * 1000).data
-    accelerator.stop()
-print(count)
-"""
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where a run is broken: at which call of the API or the node, and how."""
-
-    side: Literal["cloud", "node"]
-    call: int
-    how: How
-    operation: str = "*"
-
-    def __str__(self) -> str:
-        return f"{self.side} call {self.call} ({self.operation}) {self.how}"
-
-
-@dataclass
-class Report:
-    """What was tried, and what was left."""
-
-    points: int = 0
-    launched: int = 0
-    killed: int = 0
-    left: Counter[str] = field(default_factory=Counter)
-    told: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        left = ", ".join(f"{name} {count}" for name, count in sorted(self.left.items()) if count) or "nothing"
-        tried = f"points tried {self.points}, clients killed {self.killed}, instances launched {self.launched}"
-        return f"{tried}, left: {left}"
+Found = dict[str, list[Call]]
+PARTS: dict[str, tuple[str, Callable[[Found], list[Point]]]] = {
+    "killed-cloud": (
+        "client killed before each call of the cloud and before its answer; each answer lost (TERM)",
+        lambda found: points("TERM", found["TERM"], "cloud", KILLS),
+    ),
+    "killed-cloud-stop": (
+        "the same with STOP",
+        lambda found: points("STOP", found["STOP"], "cloud", KILLS),
+    ),
+    "killed-node": (
+        "client killed before each call of the node and before its answer; each answer lost (TERM)",
+        lambda found: points("TERM", found["TERM"], "node", KILLS),
+    ),
+    "killed-node-stop": (
+        "the same with STOP",
+        lambda found: points("STOP", found["STOP"], "node", KILLS),
+    ),
+    "expired": (
+        "credentials expire at each call of the cloud",
+        lambda found: points("TERM", found["TERM"], "cloud", ["expired"]),
+    ),
+    "clock": (
+        "client's clock a day ahead, and a day behind, from each call on",
+        lambda found: (
+            points("TERM", found["TERM"], "cloud", ["ahead", "behind"])
+            + points("TERM", found["TERM"], "node", ["ahead", "behind"])
+        ),
+    ),
+    "node-dies": (
+        "node killed before each of its calls, and before each of its answers",
+        lambda found: points("TERM", found["TERM"], "node", ["down", "died"]),
+    ),
+    "cut": (
+        "network cut at each call of the node, for less than the lease",
+        lambda found: points("TERM", found["TERM"], "node", ["cut"]),
+    ),
+    "gone": (
+        "network cut at each call of the node, for good",
+        lambda found: points("TERM", found["TERM"], "node", ["gone"]),
+    ),
+}
 
 
-def run_client(cloud: AwsCloud, state: Path, point: Point | None = None, mode: str = "TERM") -> tuple[int, str]:
-    """One start, process, stop; its exit code and what it printed."""
-    settings = {
-        "STATE_DIR": str(state), "CSP_PROVIDER": "AWS", "CSP_LEASE_MINUTES": str(LEASE_MINUTES),
-        "CSP_ROLE": "SoakRole", "CSP_SSH_KEY": "soak", "CSP_SSH_PUBLIC_KEY": str(state / "id.pub"),
-    }  # fmt: skip
-    state.mkdir(parents=True, exist_ok=True)
-    (state / "id.pub").write_text(f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43} soak\n")
-    environment = os.environ | cloud.environment() | {f"ACCELERATOR_{name}": text for name, text in settings.items()}
-    environment["STOP_MODE"] = mode
-    if point is not None and point.side == "cloud":
-        kill = "" if point.how == "lost" else point.how
-        cloud.plan(Fault(point.operation, nth=point.call, lost=point.how == "lost", kill=kill))
-    elif point is not None:
-        environment |= {"KILL_AT": str(point.call), "KILL_WHEN": point.how}
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT],
-        env=environment, capture_output=True, text=True, timeout=_CLIENT_S, check=False,
-    )  # fmt: skip
-    cloud.clear_faults()
-    return done.returncode, done.stdout.strip() or done.stderr[-2000:]
+class Results:
+    """What was tried so far, a line each in a file, if there is to be one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.wanted: dict[str, list[Point]] = {}
+        self.tallies: dict[str, dict[str, Tally]] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []:
+            record = json.loads(line)
+            if "points" in record:
+                parsed = [Point(mode, Call.parse(call), how) for mode, call, how in record["points"]]
+                self.wanted[record["part"]] = parsed
+            else:
+                self.tallies.setdefault(record["part"], {})[record["point"]] = Tally(**record["tally"])
+
+    def plan(self, part: str, wanted: list[Point]) -> None:
+        """Decide what a part consists of."""
+        self.wanted[part] = wanted
+        self._write({"part": part, "points": [(point.mode, str(point.call), point.how) for point in wanted]})
+
+    def add(self, part: str, point: Point, tally: Tally) -> None:
+        """A point was tried."""
+        self.tallies.setdefault(part, {})[str(point)] = tally
+        self._write({"part": part, "point": str(point), "tally": tally.as_dict()})
+
+    def open(self, part: str) -> list[Point]:
+        """What is still to be tried."""
+        done = self.tallies.get(part, {})
+        return [point for point in self.wanted[part] if str(point) not in done]
+
+    def total(self, part: str) -> Tally:
+        """Of a part, so far."""
+        total = Tally()
+        for tally in self.tallies.get(part, {}).values():
+            total.add(tally)
+        return total
+
+    def _write(self, record: dict[str, object]) -> None:
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
 
 
-def all_points(cloud: AwsCloud, state: Path) -> list[Point]:
-    """Every call of an undisturbed run, three times; polling counts as one call."""
-    before = len(cloud.calls())
-    code, told = run_client(cloud, state)
-    if code:
-        raise SystemExit(f"the undisturbed run fails: {told}")
-    names = [call.operation for call in cloud.calls()[before:]]
-    points = []
-    for name, count in Counter(names).items():
-        # Of a call that is only repeated until it answers differently, the first three are enough.
-        most = min(count, 3) if name == "DescribeInstances" else count
-        points += [Point("cloud", nth, how, name) for nth in range(1, most + 1) for how in ("before", "after", "lost")]
-    return points + [Point("node", nth, how) for nth in range(1, int(told) + 1) for how in ("before", "after")]
+def try_points(cloud: AwsCloud, folder: Path, wanted: Iterable[Point], tried: Callable[[Point, Tally], None]) -> None:
+    """Try points, some at once. What each has left is looked at beside, when its lease is over.
 
-
-def try_points(cloud: AwsCloud, folder: Path, points: list[Point], mode: str = "TERM") -> Report:
-    """Break one run at each point, wait until every lease is over, and count what is left."""
-    report = Report(points=len(points))
-    for number, point in enumerate(points):
-        code, told = run_client(cloud, folder / f"{number}", point, mode)
-        report.killed += code == -signal.SIGKILL
-        if code not in (0, -signal.SIGKILL):
-            report.told.append(f"{point}: exit code {code}: {told}")
-    report.launched = len(cloud.instances())
-    deadline = time.monotonic() + LEASE_MINUTES * 60 / TIME_SCALE + 30
-    while cloud.instances("pending", "running") and time.monotonic() < deadline:
-        time.sleep(0.2)
-    report.left["running instances"] = len(cloud.instances("pending", "running"))
-    # What only a client can clean up: by the journal of each killed one, then by tags. This cloud shows at once what
-    # it has, so that there is nothing to wait for.
-    launch._SHOWN_WITHIN_S = 0.0
-    for number in range(len(points)):
-        _provider(cloud, folder / f"{number}")._replay()
-    _provider(cloud, folder / "other machine").reap(dry_run=False)
-    report.left += _left(cloud, [folder / f"{number}" for number in range(len(points))])
-    return report
-
-
-def _provider(cloud: AwsCloud, state: Path) -> AwsProvider:
+    Args:
+        cloud: that is used by nobody else.
+        folder: for the users' files.
+        wanted: the points; no more are begun when they end.
+        tried: is told of each, in one thread.
+    """
     os.environ.update(cloud.environment())
-    settings = {("general", "state_dir"): str(state), ("csp", "provider"): "AWS", ("csp", "role"): "SoakRole"}
-    return AwsProvider(Configuration.load(None, settings))
+    names = itertools.count()
+    turn = threading.Lock()
+    looks: list[Future[None]] = []
+
+    def look(point: Point, tally: Tally, users: list[tuple[User, float]]) -> None:
+        for user, ended_at in users:
+            tally.add(left_of(cloud, user, ended_at))
+        tried(point, tally)
+
+    def client() -> None:
+        while True:
+            with turn:
+                point = next(points_left, None)
+            if point is None:
+                return
+            users = []
+            for _ in range(_TRIES):
+                user, tally = break_at(cloud, folder, f"user{next(names)}", point)
+                users.append((user, time.monotonic()))
+                if not tally.unstruck:
+                    break
+            looks.append(looking.submit(look, point, tally, users))
+
+    points_left = iter(wanted)
+    with ThreadPoolExecutor(1) as looking:
+        with ThreadPoolExecutor(_CLIENTS) as clients:
+            running = [clients.submit(client) for _ in range(_CLIENTS)]
+        for future in (*running, *looks):
+            future.result()
 
 
-def _left(cloud: AwsCloud, states: list[Path]) -> Counter[str]:
-    from acceleratorAPI.providers.journal import Journal
+def row(part: str, total: Tally) -> str:
+    """A line of the table in docs/reliability.md."""
+    left = ", ".join(f"{count} {name}" for name, count in sorted(total.left.items()) if count) or "0"
+    counts = f"{total.points} | {total.killed} | {total.right} | {total.told} | {total.launched}"
+    return f"| {PARTS[part][0]} | {counts} | {left} | `scripts/soak-aws {part}` |"
 
-    environment = cloud.environment()
-    where: dict[str, Any] = {"endpoint_url": cloud.endpoint, "region_name": environment["AWS_DEFAULT_REGION"]}
-    ec2, iam = boto3.client("ec2", **where), boto3.client("iam", **where)
-    groups = ec2.describe_security_groups()["SecurityGroups"]
-    ours = [group for group in groups if group["GroupName"].startswith("acceleratorAPI-")]
-    roles = [role["RoleName"] for role in iam.list_roles(PathPrefix="/acceleratorAPI/")["Roles"]]
-    whole = [
-        profile["InstanceProfileName"]
-        for profile in iam.list_instance_profiles(PathPrefix="/acceleratorAPI/")["InstanceProfiles"]
-        if profile["Roles"]
-    ]
-    volumes = [
-        v for v in ec2.describe_volumes()["Volumes"] if v["State"] == "in-use" and not cloud.instances("stopped")
-    ]
-    return Counter(
-        {
-            "rules": sum(len(group["IpPermissions"]) for group in ours),
-            "second groups": max(0, len(ours) - 1),
-            "half-made roles": len(set(roles) ^ set(whole)),
-            "second keys": max(0, len(ec2.describe_key_pairs()["KeyPairs"]) - 1),
-            "volumes in use": len(volumes),
-            "journal entries": sum(len(Journal(state).entries("AWS")) for state in states),
-        }
-    )
+
+def run_part(part: str, results: Results, ends_at: float, every: int) -> None:
+    """Try what is still to be tried of a part until it is time to end."""
+    with TemporaryDirectory(prefix="acceleratorapi-soak-") as folder, AwsCloud(time_scale=TIME_SCALE) as cloud:
+        if part not in results.wanted:
+            found = {mode: calls_of_a_run(cloud, Path(folder), mode) for mode in ("TERM", "STOP")}
+            results.plan(part, PARTS[part][1](found)[::every])
+        wanted = results.open(part)
+        began, count = time.monotonic(), len(results.wanted[part])
+
+        def in_time() -> Iterator[Point]:
+            for point in wanted:
+                if time.monotonic() > ends_at:
+                    return
+                yield point
+
+        def tried(point: Point, tally: Tally) -> None:
+            results.add(part, point, tally)
+            done = count - len(results.open(part))
+            print(f"{part}: {done} of {count} after {time.monotonic() - began:.0f} s: {point}", file=sys.stderr)
+            for line in tally.wrong:
+                print(f"  WRONG: {line}", file=sys.stderr)
+
+        try_points(cloud, Path(folder), in_time(), tried)
 
 
 def main() -> int:
-    """Try every point; 1 when anything is left."""
+    """Try every point of the parts; 1 when anything is left or wrong, 2 when the time was over before the end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mode", default="TERM", choices=("TERM", "STOP"))
+    parser.add_argument("part", nargs="*", choices=[[], *PARTS], help="all without", default=[])
+    parser.add_argument("--results", type=Path, help="a file to keep what was tried in, and to go on from")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no more points after so long")
     parser.add_argument("--every", type=int, default=1, help="only each N-th point")
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with TemporaryDirectory() as folder, AwsCloud(time_scale=TIME_SCALE) as cloud:
-        points = all_points(cloud, Path(folder) / "first")[:: given.every]
-        cloud.reset()
-        report = try_points(cloud, Path(folder), points, given.mode)
-    print(json.dumps(vars(report)) if given.json else report)
-    for line in report.told:
-        print(f"  told: {line}")
-    return 1 if sum(report.left.values()) else 0
+    ends_at = time.monotonic() + given.minutes * 60
+    results = Results(given.results)
+    chosen = given.part or list(PARTS)
+    for part in chosen:
+        if time.monotonic() < ends_at:
+            run_part(part, results, ends_at, given.every)
+    print(HEAD)
+    well = True
+    for part in chosen:
+        if part in results.tallies:
+            total = results.total(part)
+            print(row(part, total))
+            well = well and total.well()
+    for line in (line for part in chosen for line in results.total(part).wrong):
+        print(f"  WRONG: {line}")
+    whole = all(part in results.wanted and not results.open(part) for part in chosen)
+    return 2 if well and not whole else int(not well)
 
 
 if __name__ == "__main__":

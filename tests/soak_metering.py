@@ -30,7 +30,7 @@ import urllib3
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import postgres
-from clocks import Clock
+from clocks import WrongClock
 from faults import Line
 from stores import StoreProcess
 
@@ -159,7 +159,9 @@ def node(folder: Path, url: str, issuer: str, tokens: list[str], seed: int, last
     os._exit(0)
 
 
-def live_and_be_killed(store: StoreProcess, tokens: list[str], clock: Clock, folder: Path, jobs: int) -> dict[str, int]:
+def live_and_be_killed(
+    store: StoreProcess, tokens: list[str], clock: WrongClock, folder: Path, jobs: int
+) -> dict[str, int]:
     """A node's lives, the store down during a sixth of them; what was done to it."""
     chance = random.Random(1)
     proxy = Proxy(store.url)
@@ -229,8 +231,8 @@ def differences(store: StoreProcess, keys: list[tuple[str, str]], database: Path
 def soak(name: str, url: str, jobs: int) -> int:
     with tempfile.TemporaryDirectory(prefix="metering-") as temporary:
         folder = Path(temporary)
-        clock = Clock(folder)
-        os.environ.update(clock.environment)
+        clock = WrongClock(folder)
+        os.environ.update(clock.environment())
         store = StoreProcess(folder, url)
         store.up()
         try:

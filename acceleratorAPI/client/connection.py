@@ -149,8 +149,8 @@ class NodeConnection:
         headers: Mapping[str, str] | None = None,
         idle_s: float | None = None,
     ) -> BaseHTTPResponse:
-        """An answer below 400, its body still to be read; GET and DELETE are tried again when cut off."""
-        tries = READ_TRIES if method in ("GET", "HEAD", "DELETE") else 1
+        """An answer below 400, its body still to be read; when cut off, all but POST and PATCH is tried again."""
+        tries = READ_TRIES if method in ("GET", "HEAD", "PUT", "DELETE") else 1
         url = path if "://" in path else self.url + path
         if self._pid != os.getpid():
             # A forked child must not talk on its parent's connections.
@@ -185,9 +185,9 @@ class NodeConnection:
         """The one edge where urllib3's errors become ours."""
         try:
             yield
-        except urllib3.exceptions.SSLError as error:
-            raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
         except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.SSLError) and not _broke_off(error):
+                raise NodeError(f"{self.url} is not trusted: {_reason(error)}; {self._trust.hint}") from error
             if isinstance(error, urllib3.exceptions.LocationValueError):
                 raise _no_address(self.url) from None
             never = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
@@ -264,6 +264,11 @@ def _new_pool(url: str, trust: Trust) -> urllib3.PoolManager:
     secure: Any = functools.partial(_HTTPSPool, assert_fingerprint=trust.fingerprint or None)
     pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": secure}
     return pool
+
+
+def _broke_off(error: urllib3.exceptions.SSLError) -> bool:
+    """Whether the other side went away, which is no matter of trust."""
+    return bool(error.args) and isinstance(error.args[0], (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

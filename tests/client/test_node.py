@@ -27,6 +27,7 @@ from acceleratorAPI.errors import (
     PermissionDeniedError,
     WorkerCrashedError,
 )
+from acceleratorAPI.protocol.records import Lease
 
 STOPPED = {"app": {"status": 0, "msg": "ok"}}
 
@@ -203,9 +204,12 @@ def test_what_can_be_read_only_once_is_sent_only_once(script: Script, client: No
     assert b"once" in script.asked[0][2]
 
 
-def test_reading_is_tried_again_and_sending_is_not(script: Script, client: NodeClient) -> None:
+def test_what_may_be_asked_twice_is_and_sending_is_not(script: Script, client: NodeClient) -> None:
     script.replies = [hang_up, reply(200, STOPPED)]
     assert client.stop().msg == "ok"
+    script.replies = [hang_up, reply(200, {})]
+    client.lease(Lease(seconds=60))
+    assert script.asked[-1] == script.asked[-2]
     script.replies = [hang_up]
     script.asked.clear()
     with pytest.raises(NodeUnreachableError, match="broke off"):

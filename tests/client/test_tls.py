@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import http.client
@@ -22,7 +23,13 @@ import pytest
 from acceleratorAPI import Accelerator
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.trust import Trust
-from acceleratorAPI.errors import AuthenticationError, ConfigurationError, FileAccessError, NodeError
+from acceleratorAPI.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    FileAccessError,
+    NodeError,
+    NodeUnreachableError,
+)
 from acceleratorAPI.providers.certificates import Certificate, make_certificate
 
 
@@ -227,3 +234,23 @@ def test_the_token_goes_to_its_node_alone() -> None:
             thread.join()
     assert b"canary" in heads[0]
     assert b"canary" not in heads[1]
+
+
+def test_a_node_that_ends_in_a_handshake_is_unreachable_and_not_distrusted(certificate: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    # What the client has sent is read: else closing would be a reset.
+                    connection.recv(1 << 16)
+                    connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        address = f"https://127.0.0.1:{server.getsockname()[1]}"
+        client = NodeClient(address, trust=Trust(certificate[1].fingerprint))
+        with pytest.raises(NodeUnreachableError, match="broke off"):
+            client.status()
+        client.close()
+        server.shutdown(socket.SHUT_RDWR)

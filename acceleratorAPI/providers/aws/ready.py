@@ -81,9 +81,11 @@ def see(cloud: Cloud, region: str, instance_id: str, *, missing_is_fine: bool = 
 def why_it_ended(cloud: Cloud, seen: Seen) -> str:
     """One line: what AWS says, and the end of what the machine said."""
     reason = seen.record.get("StateReason", {})
-    said = " ".join(f"{reason.get('Code', '')}: {reason.get('Message', '')}".split()).strip(": ")
+    code = str(reason.get("Code", ""))
+    # AWS begins most messages with the code.
+    said = " ".join(f"{code}: {str(reason.get('Message', '')).removeprefix(f'{code}: ')}".split()).strip(": ")
     message = f"the instance {seen.id} has ended ({said or 'no reason is given'})"
-    if reason.get("Code") == "Client.InstanceInitiatedShutdown":
+    if code == "Client.InstanceInitiatedShutdown":
         message += f"; its console: {console_end(cloud, seen.region, seen.id)}"
     return message
 
@@ -96,7 +98,8 @@ def console_end(cloud: Cloud, region: str, instance_id: str, lines: int = 3) -> 
         return "not to be had"
     written = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     ours = [line for line in written if any(word in line for word in _OURS)]
-    return " / ".join((ours or written)[-lines:]) or "empty so far"
+    # Some of ours are there twice, from the script and from its unit's log.
+    return " / ".join(dict.fromkeys((ours or written)[-lines:])) or "empty so far"
 
 
 def console(cloud: Cloud, region: str, instance_id: str) -> str:

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -22,6 +23,8 @@ _S3_PARTS = {
     "policy": "BucketPolicy", "publicAccessBlock": "PublicAccessBlock", "tagging": "Tagging", "acl": "Acl",
     "lifecycle": "BucketLifecycleConfiguration", "encryption": "BucketEncryption", "location": "BucketLocation",
 }  # fmt: skip
+# As far as a caller's clock may be off.
+_SKEW_S = 900.0
 _STATUS = {
     "InsufficientInstanceCapacity": 500, "InternalError": 500, "InternalFailure": 500, "Unavailable": 503,
     "ServiceUnavailable": 503, "RequestLimitExceeded": 503, "EC2ThrottledException": 503, "Throttling": 400,
@@ -29,6 +32,7 @@ _STATUS = {
     "OptInRequired": 401, "ExpiredToken": 403, "ExpiredTokenException": 400, "InvalidClientTokenId": 403,
     "SignatureDoesNotMatch": 403, "SlowDown": 503, "NoSuchKey": 404, "NoSuchBucket": 404, "Blocked": 403,
     "RequestExpired": 400, "InsufficientHostCapacity": 500, "InsufficientCapacity": 500, "UnfulfillableCapacity": 500,
+    "RequestTimeTooSkewed": 403,
 }  # fmt: skip
 
 
@@ -41,6 +45,7 @@ class Call:
         parameters: as they are on the wire (``Filter.1.Name``), or the fields of a JSON body.
         status: of the answer; 0 while there is none, or when it was lost.
         error: the code of the answer.
+        signed_at_s: when its caller signed it, by the caller's clock; 0 when it does not say.
         fault: what was planned and struck here.
         zone: of RunInstances: where it would go.
     """
@@ -52,6 +57,7 @@ class Call:
     parameters: dict[str, Any]
     access_key: str = ""
     at_s: float = field(default_factory=time.time)
+    signed_at_s: float = 0.0
     status: int = 0
     error: str = ""
     fault: str = ""
@@ -102,7 +108,28 @@ def read(number: int, environment: Mapping[str, Any], body: bytes) -> Call:
         parameters = {**query, **form}
         operation = str(parameters.pop("Action", environment["REQUEST_METHOD"]))
         parameters.pop("Version", None)
-    return Call(number, _NAMES.get(service, service), operation, region, parameters, key)
+    signed_at_s = _time(environment.get("HTTP_X_AMZ_DATE", ""))
+    return Call(number, _NAMES.get(service, service), operation, region, parameters, key, signed_at_s=signed_at_s)
+
+
+def _time(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def clock_is_wrong(call: Call) -> Answer | None:
+    """The answer to a caller whose clock is too far off."""
+    if not call.signed_at_s or abs(call.at_s - call.signed_at_s) <= _SKEW_S:
+        return None
+    if call.service == "ec2":
+        return error(call, "RequestExpired", "Request has expired.")
+    if call.service == "s3":
+        text = "The difference between the request time and the current time is too large."
+        return error(call, "RequestTimeTooSkewed", text)
+    when = "Signature expired" if call.signed_at_s < call.at_s else "Signature not yet current"
+    return error(call, "SignatureDoesNotMatch", when)
 
 
 def _s3(method: str, path: str, query: dict[str, str]) -> tuple[str, dict[str, Any]]:

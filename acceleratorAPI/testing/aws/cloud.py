@@ -195,8 +195,8 @@ class AwsCloud:
     def act(
         self,
         instance_id: str,
-        action: Literal["jump", "cut", "mend", "poweroff", "crash", "interrupt"],
-        **details: float,
+        action: Literal["jump", "cut", "mend", "poweroff", "crash", "interrupt", "kill"],
+        **details: float | str,
     ) -> None:
         """Do something to an instance that no API does.
 
@@ -204,11 +204,12 @@ class AwsCloud:
             instance_id: which.
             action: ``jump`` its clock by ``seconds``; ``cut`` or ``mend`` its network; ``poweroff`` as its own
                 shutdown; ``crash`` as a panic of its kernel; ``interrupt`` as spot capacity taken back after
-                ``notice_s`` of its seconds.
+                ``notice_s`` of its seconds; ``kill`` (SIGKILL) every process of it that has
+                ``command`` in its command line.
             details: of the action.
 
         Raises:
-            InputError: there is no machine of that instance.
+            InputError: there is no machine of that instance, or no such process in it.
         """
         self._ask("POST", f"instances/{instance_id}/{action}", details)
 

@@ -20,6 +20,7 @@ class Fault:
         match: a pattern that must be found in the call's parameters, which are lines ``Name=value``; RunInstances has
             the zone it would go to as ``Zone`` besides. ``^`` and ``$`` are the ends of a line.
         service: (``ec2``, ``sts``, ...); empty is any.
+        access_key: of who calls; empty is any.
         error: the code that is answered; the call is not done.
         message: of the error.
         status: of HTTP; 0 for the one AWS uses.
@@ -33,6 +34,7 @@ class Fault:
     times: int = 1
     match: str = ""
     service: str = ""
+    access_key: str = ""
     error: str = ""
     message: str = "planned by the test"
     status: int = 0
@@ -57,6 +59,8 @@ class _Planned:
     def strikes(self, call: Call) -> bool:
         fault = self.fault
         if fault.operation not in ("*", call.operation) or fault.service not in ("", call.service):
+            return False
+        if fault.access_key not in ("", call.access_key):
             return False
         if fault.match and not re.search(fault.match, call.text(), re.MULTILINE):
             return False

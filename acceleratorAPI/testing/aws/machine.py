@@ -191,6 +191,21 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._first_pid, signal.SIGKILL)
 
+    def kill(self, command: str) -> int:
+        """SIGKILL every process whose command line contains ``command``; how many those were."""
+        import psutil
+
+        killed = 0
+        if not self._first_pid:
+            return killed
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self._first_pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if command in " ".join(process.cmdline()):
+                        process.kill()
+                        killed += 1
+        return killed
+
     def discard(self) -> None:
         """Power off and remove the disk; the console stays."""
         self.power_off()

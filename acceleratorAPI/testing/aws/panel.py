@@ -76,6 +76,10 @@ class Panel:
             kept.machine.tell(do="poweroff")
         elif action == "crash":
             kept.machine.crash()
+        elif action == "kill":
+            command = str(asked["command"])
+            if not command or not kept.machine.kill(command):
+                return Answer(404, f"no process {command!r} in {instance_id}\n".encode())
         elif action == "interrupt":
             fleet.interrupt(kept, float(asked.get("notice_s", 120)))
         else:

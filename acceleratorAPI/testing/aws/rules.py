@@ -77,6 +77,8 @@ class Rules:
 
     def before(self, call: Call) -> Answer | None:
         """An answer in moto's place."""
+        if wrong := calls.clock_is_wrong(call):
+            return wrong
         if call.service == "ec2":
             check = getattr(self, f"_before_{call.operation}", None)
             if check is not None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def test_an_instance_whose_client_is_silent_ends_with_its_lease(
     # No session: nobody ever asks for a lease, and the birth deadline of 15 minutes is the end.
     made = provider().create(InstanceSpec("cast_gzip", os.getpid()))
     cloud.wait_for(lambda: gone(cloud), timeout_s=60)
-    assert "Client.InstanceInitiatedShutdown" in provider().diagnose(made)
+    told = provider().diagnose(made)
+    assert told.count("Client.InstanceInitiatedShutdown") == 1
+    assert told.count("the lease has ended") == 1
 
 
 def test_a_lease_is_longer_than_the_first_deadline_and_ends_the_machine_whatever_the_clock_does(
@@ -168,25 +171,35 @@ def test_what_is_not_there_is_not_found(cloud: AwsCloud, provider: Callable[...,
     assert by.instances() == []
 
 
-def test_several_clients_at_once_share_what_is_shared(
-    cloud: AwsCloud, ec2: Any, provider: Callable[..., AwsProvider]
+def test_what_a_client_with_a_wrong_clock_began_is_forgotten_too(
+    provider: Callable[..., AwsProvider], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+    journal = Journal(tmp_path / "state")
+    account = provider()._identity().account
+    with monkeypatch.context() as tomorrow:
+        tomorrow.setattr(time, "time", lambda now=time.time: now() + 86400)
+        journal.begin("0123456789abcdef", "AWS", account, "token")
+        journal.intend("0123456789abcdef", "us-east-1", "0123456789abcdef-1", "{}")
+    monkeypatch.setattr("acceleratorAPI.providers.journal.Entry.owner_is_gone", lambda _: True)
+    provider().reap(dry_run=False)
+    assert journal.entries("AWS") == []
+
+
+def test_ten_clients_at_once_share_what_is_shared(
+    cloud: AwsCloud, ec2: Any, provider: Callable[..., AwsProvider], tmp_path: Path
+) -> None:
+    (tmp_path / "id.pub").write_text(f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43} me\n")
 
     def one(_: int) -> None:
-        by = provider(role="MyRole")
+        by = provider(role="MyRole", ssh_key="key", ssh_public_key=str(tmp_path / "id.pub"))
         by.terminate(by.create(InstanceSpec("cast_gzip", os.getpid())))
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(one, range(4)))
-    assert len(cloud.instances()) == 4
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(one, range(10)))
+    assert len(cloud.instances()) == 10
     assert gone(cloud)
     assert rules(ec2) == []
-    assert (
-        len(
-            ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["acceleratorAPI-*"]}])[
-                "SecurityGroups"
-            ]
-        )
-        == 1
-    )
+    ours = [{"Name": "group-name", "Values": ["acceleratorAPI-*"]}]
+    assert len(ec2.describe_security_groups(Filters=ours)["SecurityGroups"]) == 1
+    assert len(ec2.describe_key_pairs()["KeyPairs"]) == 1
+    assert Journal(tmp_path / "state").entries("AWS") == []

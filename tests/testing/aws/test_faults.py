@@ -32,6 +32,15 @@ def test_which_calls_are_struck() -> None:
     assert strikes(Fault(match="^Zone=us-east-1a$"), "X") == [True]
     assert strikes(Fault(match="^A=c$"), "X") == [False]
     assert strikes(Fault(service="sts"), "X") == [False]
+    assert strikes(Fault(access_key="mine"), "X") == [False]
+
+
+def test_a_fault_is_for_one_caller(cloud: AwsCloud, ec2: Any) -> None:
+    cloud.plan(Fault(access_key="another", error="ExpiredToken", times=0))
+    ec2.describe_vpcs()
+    cloud.plan(Fault(access_key=cloud.environment()["AWS_ACCESS_KEY_ID"], error="ExpiredToken"))
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        ec2.describe_vpcs()
 
 
 def test_faults_count_apart() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from acceleratorAPI.errors import InputError
 from acceleratorAPI.testing.aws import AwsCloud
 
 WEB = """
@@ -41,6 +42,19 @@ def page_at(address: str) -> bytes | None:
             return body
     except OSError:
         return None
+
+
+def test_a_process_of_an_instance_is_killed_and_its_unit_starts_it_again(
+    cloud: AwsCloud, launch: Callable[..., str], group: str
+) -> None:
+    instance_id = launch(WEB, SecurityGroupIds=[group])
+    address = cloud.wait_for(lambda: cloud.instances("running"))[0].public_ip
+    cloud.wait_for(lambda: page_at(address))
+    cloud.act(instance_id, "kill", command="http.server 443")
+    with pytest.raises(InputError, match="no process 'nothing of that name'"):
+        cloud.act(instance_id, "kill", command="nothing of that name")
+    assert cloud.wait_for(lambda: page_at(address)) == b"hello\n"
+    assert cloud.console(instance_id).count("web") >= 1
 
 
 @pytest.fixture

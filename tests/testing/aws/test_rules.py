@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from clocks import WrongClock
 
 from acceleratorAPI.errors import InputError
 from acceleratorAPI.testing.aws import AwsCloud
@@ -139,3 +144,33 @@ def test_answers_that_moto_lacks(idle: AwsCloud, ec2: Any, client: Callable[[str
 def test_an_unknown_setting_is_refused(idle: AwsCloud) -> None:
     with pytest.raises(InputError, match="did you mean 'groups_lag'"):
         idle.settings(group_lag=1)
+
+
+WRONG_CLOCK = """
+import sys, boto3
+from botocore.exceptions import ClientError
+for service, ask in (("ec2", "describe_vpcs"), ("iam", "list_roles"), ("s3", "list_buckets")):
+    try:
+        getattr(boto3.client(service), ask)()
+        print("fine")
+    except ClientError as error:
+        print(error.response["Error"]["Code"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answers"),
+    [
+        (600, ["fine", "fine", "fine"]),
+        (86400, ["RequestExpired", "SignatureDoesNotMatch", "RequestTimeTooSkewed"]),
+        (-86400, ["RequestExpired", "SignatureDoesNotMatch", "RequestTimeTooSkewed"]),
+    ],
+)
+@pytest.mark.usefixtures("cloud")
+def test_a_caller_whose_clock_is_wrong_is_refused(tmp_path: Path, seconds: int, answers: list[str]) -> None:
+    clock = WrongClock(tmp_path)
+    clock.set(seconds)
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG_CLOCK], env=os.environ | clock.environment(), check=True, capture_output=True
+    )
+    assert done.stdout.decode().split() == answers
