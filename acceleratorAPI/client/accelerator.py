@@ -374,7 +374,9 @@ class Accelerator:
             raise DatafileError(
                 f"{self.accelerator} needs a datafile (datafile=, on the command line --config-file): {wanted}"
             )
-        env = {"accelerator": self.accelerator, "AGFI": self.settings.get("csp", "fpga_image"), **self._credentials()}
+        made_for = session.place.instance.fpga_image if session.place.instance else ""
+        fpga_image = self.settings.get("csp", "fpga_image") or made_for
+        env = {"accelerator": self.accelerator, "AGFI": fpga_image, **self._credentials()}
         env = {name: value for name, value in env.items() if value}
         app = {"specific": dict(values)}
         session.configuration = session.node.configure({"env": env, "app": app}, source, lambda *_: None)

@@ -78,6 +78,7 @@ async def status(service: Service, spool_count: SpoolCount, client: Client) -> N
         uptime_s=round(time.time() - tally.started, 3),
         draining=engine.admission.draining,
         accelerator=service.settings.accelerator,
+        fpga_image=engine.configurations.fpga_image,
         functions=sorted(entry.name for entry in service.catalogue),
         slots=[_slot(slot, by_call) for slot in pool.slots],
         queue=QueueStatus(waiting=pool.waiting, arriving=engine.admission.arriving, limit=service.settings.queue),

@@ -100,6 +100,7 @@ class NodeStatus(BaseModel):
 
     Attributes:
         draining: the node ends and takes no more work.
+        fpga_image: id of the FPGA image that the active configuration named (``env.AGFI``); it need not be loaded.
         uploads_open: request bodies on their way in.
         live: jobs that wait or run, oldest first, at most a hundred.
         recent: jobs that ended last, newest first.
@@ -111,6 +112,7 @@ class NodeStatus(BaseModel):
     uptime_s: float
     draining: bool
     accelerator: str | None
+    fpga_image: str | None = None
     functions: list[str]
     slots: list[SlotStatus]
     queue: QueueStatus
