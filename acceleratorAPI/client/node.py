@@ -45,6 +45,7 @@ from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.digests import crc32c_field
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, JobRecord, JobRequest, Lease, Page
 from acceleratorAPI.protocol.status import NodeStatus
+from acceleratorAPI.protocol.usage import SignedReport
 
 CONNECT_S = 10.0
 # No limit on a whole request, only on silence: longer than the node's longest long poll.
@@ -141,6 +142,11 @@ class NodeClient:
 
     def __repr__(self) -> str:
         return f"NodeClient({self.url!r})"
+
+    def twin(self) -> NodeClient:
+        """The same node, on connections of its own."""
+        token = self._headers.get("Authorization", "").removeprefix("Bearer ")
+        return NodeClient(self.url, token, self._diagnose, self._trust)
 
     def close(self) -> None:
         """Close the connections."""
@@ -337,6 +343,16 @@ class NodeClient:
         """Drop the configurations."""
         answer = self._json("GET", paths.STOP)
         return _record(App, answer.get("app", {}))
+
+    def unsent_usage(self, *, cancel: bool) -> list[SignedReport]:
+        """What the node has counted and its store does not take now; nothing without a store.
+
+        Args:
+            cancel: first end the jobs that have not ended, which are not counted before.
+        """
+        path = f"{paths.UNSENT_USAGE}?cancel={'true' if cancel else 'false'}"
+        answer = self._parsed(self._request("POST", path, idle_s=PIECE_IDLE_S))
+        return [_record(SignedReport, values) for values in answer]
 
     def lease(self, lease: Lease) -> None:
         """Say on whose life the node's hangs."""

@@ -67,10 +67,10 @@ class Outbox:
         """The store knows it from now on."""
         self._connection.execute("INSERT OR IGNORE INTO registrations VALUES (?)", (application,))
 
-    def events(self, node: str, versions: dict[str, str], most: int) -> list[UsageEvent]:
-        """The oldest that the store has not acknowledged."""
-        statement = f"SELECT {_COLUMNS} FROM usage WHERE {_WAITING} ORDER BY job LIMIT ?"  # noqa: S608 - our own names
-        rows = self._connection.execute(statement, (most,)).fetchall()
+    def events(self, node: str, versions: dict[str, str], most: int, after: int = 0) -> list[UsageEvent]:
+        """The oldest that the store has not acknowledged, of jobs ``after`` that one."""
+        statement = f"SELECT {_COLUMNS} FROM usage WHERE {_WAITING} AND job > ? ORDER BY job LIMIT ?"  # noqa: S608 - our own names
+        rows = self._connection.execute(statement, (after, most)).fetchall()
         return [_event(node, row, versions) for row in rows]
 
     def settle(self, node: str, events: Sequence[UsageEvent], done: set[str], refused: dict[str, str]) -> None:
