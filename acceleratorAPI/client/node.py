@@ -354,10 +354,10 @@ class NodeClient:
         answer = self._parsed(self._request("POST", path, idle_s=PIECE_IDLE_S))
         return [_record(SignedReport, values) for values in answer]
 
-    def lease(self, lease: Lease) -> None:
-        """Say on whose life the node's hangs."""
-        body = lease.model_dump_json().encode()
-        self._request("PUT", paths.LEASE, body=body, headers={"Content-Type": "application/json"}).drain_conn()
+    def lease(self, lease: Lease) -> Lease:
+        """Say on whose life the node's hangs; the lease now in force."""
+        body, headers = lease.model_dump_json().encode(), {"Content-Type": "application/json"}
+        return _record(Lease, self._parsed(self._request("PUT", paths.LEASE, body=body, headers=headers)))
 
     def _send_form(
         self,

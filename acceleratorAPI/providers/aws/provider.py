@@ -282,6 +282,7 @@ class AwsProvider(Provider):
                 package=find_package(self._cloud, get("csp", "node_package"), get("csp", "node_bucket")),
                 init_script=Path(get("csp", "init_script")) if get("csp", "init_script") else None,
                 max_hours=get("csp", "max_hours") or 0,
+                spot=get("csp", "spot"),
                 options=tuple(options),
             )
         )
