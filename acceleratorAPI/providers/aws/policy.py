@@ -11,7 +11,7 @@ from acceleratorAPI.providers.aws import tags
 _LOOK = (
     "ec2:DescribeImages", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeInstances",
     "ec2:DescribeRegions", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:GetConsoleOutput",
-    "pricing:GetProducts", "ssm:GetParameter", "sts:GetCallerIdentity",
+    "pricing:GetProducts", "servicequotas:GetServiceQuota", "ssm:GetParameter", "sts:GetCallerIdentity",
 )  # fmt: skip
 _MAKE = (
     "ec2:RunInstances",
