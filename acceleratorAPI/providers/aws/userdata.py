@@ -68,6 +68,7 @@ def render(setup: NodeSetup) -> str:
         "PORT": str(setup.port),
         "PACKAGE": setup.package.requirement,
         "PACKAGE_URL": setup.package.url,
+        "PACKAGE_SHA256": setup.package.sha256,
         "TOKENS": TokenList(tokens=[setup.token]).model_dump_json(),
         "CERTIFICATE": setup.certificate.certificate.decode("ascii").strip(),
         "KEY": setup.certificate.key.decode("ascii").strip(),
