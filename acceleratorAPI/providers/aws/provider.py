@@ -12,15 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from acceleratorAPI.config import Configuration, state_folder
-from acceleratorAPI.errors import AcceleratorError, ConfigurationError, InstanceError, InstanceNotFoundError
+from acceleratorAPI.errors import AcceleratorError, InstanceError, InstanceNotFoundError
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.protocol.tokens import new_token
-from acceleratorAPI.providers.aws import address, fleet, group, image, ready, reap, role, tags
+from acceleratorAPI.providers.aws import address, fleet, group, image, ready, reap, role, settings, tags
 from acceleratorAPI.providers.aws.cloud import Cloud, Steps
 from acceleratorAPI.providers.aws.fleet import NAME, Seen
 from acceleratorAPI.providers.aws.identity import Identity, identify
 from acceleratorAPI.providers.aws.launch import find_session, launch
-from acceleratorAPI.providers.aws.machine import wanted_type
 from acceleratorAPI.providers.aws.package import find_package
 from acceleratorAPI.providers.aws.plan import Order, Plan, make_plan
 from acceleratorAPI.providers.aws.troubles import LaunchRefusedError, UnansweredError, trying
@@ -57,8 +56,7 @@ class AwsProvider(Provider):
         """Launch an instance in the first zone that has one, and wait for its node."""
         steps = Steps()
         get = self.configuration.get
-        wanted_type(get("csp", "instance_type"), get("csp", "fpga_image"))
-        self._check_store()
+        settings.check(self.configuration, self._cloud)
         identity = self._identity()
         steps.say("account %s as %s", identity.account, identity.arn.rpartition(":")[2])
         self._replay()
@@ -246,19 +244,6 @@ class AwsProvider(Provider):
         if self._known is None:
             self._known = identify(self._cloud)
         return self._known
-
-    def _check_store(self) -> None:
-        """See that the instance will not look for the store where only this machine can find it.
-
-        Raises:
-            ConfigurationError: its URL is of this machine's loopback interface.
-        """
-        store = self.configuration.get("accelize", "url")
-        if store and not self._cloud.is_on_loopback() and address.is_loopback(urlsplit(store).hostname or ""):
-            raise ConfigurationError(
-                f"[accelize] url = {store!r} leads to this machine from here, and from an instance on AWS to that"
-                " instance: give an https:// URL that both reach"
-            )
 
     def _user_data(self, accelerator: str, certificate: Certificate, known: object) -> str:
         get = self.configuration.get

@@ -16,6 +16,8 @@ from acceleratorAPI import Accelerator
 from acceleratorAPI.client.store import StoreClient
 from acceleratorAPI.config import Configuration
 from acceleratorAPI.errors import ConfigurationError
+from acceleratorAPI.providers.aws import settings
+from acceleratorAPI.providers.aws.cloud import Cloud
 from acceleratorAPI.providers.aws.provider import AwsProvider
 from acceleratorAPI.providers.base import InstanceSpec
 from acceleratorAPI.testing.aws import AwsCloud
@@ -189,5 +191,5 @@ def test_a_store_elsewhere_is_not(monkeypatch: pytest.MonkeyPatch, cloud: AwsClo
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://aws.example.invalid")
     for url in ("https://192.0.2.7", "https://store.example.invalid"):
         monkeypatch.setenv("ACCELERATOR_ACCELIZE_URL", url)
-        AwsProvider(Configuration.load())._check_store()
+        settings.check(Configuration.load(), Cloud(Configuration.load()))
         assert StoreClient(url, "id", "secret").url == url
