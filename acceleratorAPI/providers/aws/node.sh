@@ -110,6 +110,8 @@ ExecStart=$PYTHON -m acceleratorAPI.node --host 0.0.0.0 --port $PORT --state $HO
     --accelerator $ACCELERATOR --tls-cert $HOME_DIR/tls-cert.pem --tls-key $HOME_DIR/tls-key.pem \\
     --lease-file /run/acceleratorapi/node/lease --notice-file /run/acceleratorapi/notice \\
     --log-format text $NODE_OPTIONS
+StandardOutput=journal+console
+StandardError=inherit
 Restart=always
 RestartSec=1
 [Install]
