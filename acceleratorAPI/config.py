@@ -112,7 +112,7 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Networks that may reach the node; the public address of this machine when empty.",
     ),
-    Setting("csp", "proxy", "text", "", "Proxy of the calls to the cloud: URL."),
+    Setting("csp", "proxy", "secret", "", "Proxy of the calls to the cloud: URL, perhaps with a password."),
     Setting("csp", "ssh_public_key", "path", "", "Public key file for ssh_key; the user's own when empty."),
     Setting("csp", "spot", "flag", "no", "Ask for spot capacity: cheaper, and may be taken back at any time."),
     Setting("csp", "volume_gb", "count", "64", "Size of the instance's encrypted disk."),

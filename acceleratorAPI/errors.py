@@ -22,6 +22,7 @@
     │   ├── PermissionDeniedError     the token is right, the request is not allowed
     │   ├── QuotaError                the access key has used what it may this month
     │   ├── NotFoundError             no such resource on the node
+    │   ├── MachineEndingError        the node's machine is about to be taken away
     │   ├── IntegrityError            bytes changed on their way
     │   └── NodeBusyError             queue full or ending: try again later
     │       ├── QuotaError            the client has as much under way as it may
@@ -194,6 +195,13 @@ class IntegrityError(NodeError):
 
     code = "integrity"
     status = 460  # tus has it, HTTP has not
+
+
+class MachineEndingError(NodeError):
+    """The node's machine is about to be taken away, and will not come back: nothing new is begun on it."""
+
+    code = "machine-ending"
+    status = 503
 
 
 class NodeBusyError(NodeError):

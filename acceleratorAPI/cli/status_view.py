@@ -20,9 +20,11 @@ def text(status: NodeStatus, where: str) -> str:
 
 
 def _facts(status: NodeStatus, where: str) -> Iterator[tuple[str, str]]:
-    state = "ending" if status.draining else "taking work"
+    state = status.notice or ("ending" if status.draining else "taking work")
     yield "node", f"{where}, version {status.version}, up {duration(status.uptime_s)}, {state}"
     yield "functions", ", ".join(status.functions)
+    if status.fpga_image:
+        yield "FPGA image", f"{status.fpga_image}, as the configuration names it"
     for slot in status.slots:
         doing: str = slot.state
         if slot.function:

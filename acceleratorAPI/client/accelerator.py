@@ -16,6 +16,7 @@ from acceleratorAPI.client import lifetime
 from acceleratorAPI.client.calls import Calls
 from acceleratorAPI.client.instance import acquire
 from acceleratorAPI.client.job import Destination, Job, JobGroup, OnProgress, Options
+from acceleratorAPI.client.reports import Reports
 from acceleratorAPI.client.results import ProcessResult, StartResult, StopResult
 from acceleratorAPI.client.resume import digest
 from acceleratorAPI.client.session import Session
@@ -111,8 +112,10 @@ class Accelerator:
         }
         self.settings = Configuration.load(config_file, given)
         self._store = StoreClient.of(self.settings)
-        if self._store is not None:
+        self._reports = Reports.of(self.settings)
+        if self._store is not None and self._reports is not None:
             self._store.token()
+            self._reports.bring(self._store)
         self._shared_files = shared_files is not False
         self._session: Session | None = None
         self._release: Callable[[], object] = lambda: None
@@ -173,7 +176,9 @@ class Accelerator:
         if source is not None:
             source.check()
         values = {**(self.settings.get("configuration", "parameters") or {}), **parameters}
-        session = self._session or Session(acquire(self.settings, self.accelerator, self._store), self.accelerator)
+        session = self._session
+        if session is None:
+            session = Session(acquire(self.settings, self.accelerator, self._store), self.accelerator, self._reports)
         try:
             wanted = self._wanted_stop_mode(session, mode)
             session.check_stop_mode(wanted)
@@ -365,7 +370,9 @@ class Accelerator:
             raise DatafileError(
                 f"{self.accelerator} needs a datafile (datafile=, on the command line --config-file): {wanted}"
             )
-        env = {"accelerator": self.accelerator, "AGFI": self.settings.get("csp", "fpga_image"), **self._credentials()}
+        made_for = session.place.instance.fpga_image if session.place.instance else ""
+        fpga_image = self.settings.get("csp", "fpga_image") or made_for
+        env = {"accelerator": self.accelerator, "AGFI": fpga_image, **self._credentials()}
         env = {name: value for name, value in env.items() if value}
         app = {"specific": dict(values)}
         session.configuration = session.node.configure({"env": env, "app": app}, source, lambda *_: None)

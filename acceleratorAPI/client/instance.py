@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from acceleratorAPI.client.node import NodeClient
+from acceleratorAPI.client.reports import Reports
 from acceleratorAPI.client.store import StoreClient
 from acceleratorAPI.client.trust import Trust
 from acceleratorAPI.config import Configuration
@@ -43,6 +44,9 @@ def end_instance(instance_id: str, mode: StopMode, *, provider: str | None = Non
     configuration = Configuration.load(None, {("csp", "provider"): provider})
     found = get_provider(configuration.get("csp", "provider"), configuration)
     instance = found.find(instance_id=instance_id)
+    reports = Reports.of(configuration)
+    if reports is not None and instance.status == "running" and not instance.shares_files and mode is not StopMode.KEEP:
+        reports.take_from(_node(found, instance), mode)
     if mode is StopMode.TERM:
         found.terminate(instance)
         return f"{instance_id} is terminated"

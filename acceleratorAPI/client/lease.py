@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.errors import AcceleratorError
 from acceleratorAPI.protocol.records import Lease
+
+_log = logging.getLogger(__name__)
 
 # Often enough that a lease of minutes survives some failed tries, seldom enough to cost nothing.
 EVERY_S = 20.0
@@ -29,6 +32,7 @@ class LeaseKeeper:
         self._node = node
         self._seconds = seconds
         self._renewed = renewed
+        self._noticed = ""
         self._pid = os.getpid()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -52,7 +56,10 @@ class LeaseKeeper:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                self._node.lease(Lease(seconds=self._seconds, extend=True))
+                answer = self._node.lease(Lease(seconds=self._seconds, extend=True))
+                if answer.notice and not self._noticed:
+                    self._noticed = answer.notice
+                    _log.warning("%s: %s; it takes no more work", self._node.url, answer.notice)
                 self._renewed(self._seconds)
             except AcceleratorError:
                 # Whoever uses the node sees what is wrong; here the next try is all that can be done.

@@ -36,6 +36,7 @@ from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.digests import crc32c_field
 from acceleratorAPI.protocol.records import App, ConfigurationRecord, JobRecord, JobRequest, Lease, Page
 from acceleratorAPI.protocol.status import NodeStatus
+from acceleratorAPI.protocol.usage import SignedReport
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ class UploadState(NamedTuple):
 
 class NodeClient(NodeConnection):
     """What a node can be asked."""
+
+    def twin(self) -> NodeClient:
+        """The same node, on connections of its own."""
+        token = self._headers.get("Authorization", "").removeprefix("Bearer ")
+        return NodeClient(self.url, token, self._diagnose, self._trust)
 
     def status(self) -> NodeStatus:
         """The node at a glance."""
@@ -296,10 +302,20 @@ class NodeClient(NodeConnection):
         answer = self._json("GET", paths.STOP)
         return _record(App, answer.get("app", {}))
 
-    def lease(self, lease: Lease) -> None:
-        """Say on whose life the node's hangs."""
-        body = lease.model_dump_json().encode()
-        self._request("PUT", paths.LEASE, body=body, headers={"Content-Type": "application/json"}).drain_conn()
+    def unsent_usage(self, *, cancel: bool) -> list[SignedReport]:
+        """What the node has counted and its store does not take now; nothing without a store.
+
+        Args:
+            cancel: first end the jobs that have not ended, which are not counted before.
+        """
+        path = f"{paths.UNSENT_USAGE}?cancel={'true' if cancel else 'false'}"
+        answer = self._parsed(self._request("POST", path, idle_s=connection.PIECE_IDLE_S))
+        return [_record(SignedReport, values) for values in answer]
+
+    def lease(self, lease: Lease) -> Lease:
+        """Say on whose life the node's hangs; the lease now in force."""
+        body, headers = lease.model_dump_json().encode(), {"Content-Type": "application/json"}
+        return _record(Lease, self._parsed(self._request("PUT", paths.LEASE, body=body, headers=headers)))
 
     def _send_form(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 from acceleratorAPI.client.instance import Place
 from acceleratorAPI.client.lease import LeaseKeeper
 from acceleratorAPI.client.node import NodeClient
+from acceleratorAPI.client.reports import Reports
 from acceleratorAPI.client.results import StopResult
 from acceleratorAPI.client.upload import Upload
 from acceleratorAPI.errors import AcceleratorError, InstanceError
@@ -36,9 +37,17 @@ class Session:
         ended: nothing may be asked of the node any more.
     """
 
-    def __init__(self, place: Place, accelerator: str) -> None:
-        """Take over ``place``; until ``set_stop_mode`` it ends as if nothing had happened to it."""
+    def __init__(self, place: Place, accelerator: str, reports: Reports | None = None) -> None:
+        """Take over ``place``; until ``set_stop_mode`` it ends as if nothing had happened to it.
+
+        Args:
+            place: instance and node.
+            accelerator: the function's name.
+            reports: keeps the usage that a node leaves whose disk goes with it.
+        """
         self.place = place
+        # A node of this machine leaves its usage here by itself, however it ends.
+        self._reports = None if self.shares_files else reports
         self.accelerator = accelerator
         self.stop_mode = _UNDO.get(place.origin, StopMode.KEEP)
         # What the node does by itself when this process dies; an instance that was found may be anybody's.
@@ -160,6 +169,8 @@ class Session:
         provider, instance = self.place.provider, self.place.instance
         try:
             if provider is not None and instance is not None:
+                if self._reports is not None and self.stop_mode is not StopMode.KEEP:
+                    self._reports.take_from(self.node, self.stop_mode)
                 if self.stop_mode is StopMode.TERM:
                     provider.terminate(instance)
                 elif self.stop_mode is StopMode.STOP:

@@ -11,6 +11,7 @@ import urllib3
 
 from acceleratorAPI.config import Configuration, mask
 from acceleratorAPI.errors import AuthenticationError, ConfigurationError, StoreUnreachableError
+from acceleratorAPI.protocol.usage import BATCH_TYPE, BatchAnswer, SignedReport
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=30)
 # A token is renewed so long before its end: what it is for may take a while to arrive.
@@ -95,6 +96,18 @@ class StoreClient:
         """
         return self.request("GET", path)
 
+    def report(self, report: SignedReport) -> BatchAnswer:
+        """Bring what a node has signed; the access key plays no part in it.
+
+        Raises:
+            AuthenticationError: the store does not know the node.
+            ConfigurationError: it refuses what was sent.
+            StoreUnreachableError: it does not answer, or not in words of ours.
+        """
+        headers = {"Authorization": f"Bearer {report.signature}", "Content-Type": BATCH_TYPE}
+        answer = self._send("POST", "/api/v1/usage", headers, body=report.body.encode())
+        return BatchAnswer.model_validate(self._accepted(answer))
+
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON that ``method`` at ``path`` answers.
 
@@ -103,7 +116,9 @@ class StoreClient:
             ConfigurationError: it refuses what was sent.
             StoreUnreachableError: it does not answer, or not in words of ours.
         """
-        answer = self._send(method, path, {"Authorization": f"Bearer {self.token()}"}, json=body)
+        return self._accepted(self._send(method, path, {"Authorization": f"Bearer {self.token()}"}, json=body))
+
+    def _accepted(self, answer: urllib3.BaseHTTPResponse) -> Any:
         if answer.status in (401, 403):
             raise AuthenticationError(f"the store {self.url} refuses: {_detail(answer)}")
         if answer.status >= 500 or answer.status == 429:

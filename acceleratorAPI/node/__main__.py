@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         help="when the owner is gone: remove the state folder, or keep it (%(default)s)")  # fmt: skip
     add("--lease-file", type=Path, metavar="FILE",
         help="write there until when the machine is wanted, for the guard that ends it")  # fmt: skip
+    add("--notice-file", type=Path, metavar="FILE",
+        help="take no more work once it is there; it says why the machine is about to be taken away")  # fmt: skip
     add("--files-under", type=Path, metavar="DIR", action="append", default=[],
         help="jobs may read and write files below DIR in place; may be repeated")  # fmt: skip
     add("--urls", metavar="SCHEMES", default="",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from acceleratorAPI.errors import NodeBusyError, QuotaError, SpoolQuotaError
+from acceleratorAPI.errors import MachineEndingError, NodeBusyError, QuotaError, SpoolQuotaError
 from acceleratorAPI.node.database import Database
 from acceleratorAPI.node.live import LiveJob
 from acceleratorAPI.node.pool import Pool
@@ -35,6 +35,8 @@ class Admission:
         self._settings = settings
         self._arriving: dict[str, int] = {}
         self.draining = False
+        # Why the machine is about to end, once that is known.
+        self.notice: Callable[[], str] = lambda: ""
 
     @property
     def arriving(self) -> int:
@@ -46,6 +48,7 @@ class Admission:
         """A place in the queue for a job of ``client`` whose input is still on its way.
 
         Raises:
+            MachineEndingError: the node's machine is ending.
             NodeBusyError: the queue is full or the node is ending.
             QuotaError: the client has as many jobs as it may.
         """
@@ -88,8 +91,11 @@ class Admission:
 
     def check_open(self) -> None:
         """Raises:
+        MachineEndingError: its machine is.
         NodeBusyError: the node is ending.
         """
+        if notice := self.notice():
+            raise MachineEndingError(f"the node takes no more work: {notice}")
         if self.draining:
             raise NodeBusyError("the node is ending; try again on another one")
 

@@ -51,8 +51,9 @@ def parse(text: str | None) -> Asked:
     env, app = _object(values, "env"), _object(values, "app")
     specific = _object(app, "specific", "app.specific")
     accelerator = env.get("accelerator")
-    if accelerator is not None and not isinstance(accelerator, str):
-        raise ParameterError("parameters: env.accelerator is not text")
+    for name in ("accelerator", "AGFI"):
+        if not isinstance(env.get(name) or "", str):
+            raise ParameterError(f"parameters: env.{name} is not text")
     parameters = {**{name: value for name, value in app.items() if name not in SWITCHES}, **specific}
     try:
         echo = json.dumps(masked(values))

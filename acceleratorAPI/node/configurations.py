@@ -59,6 +59,14 @@ class Configurations:
         await self._scratch.keep_only({str(number) for number in self._ready})
         return keep
 
+    @property
+    def fpga_image(self) -> str | None:
+        """The FPGA image that the active configuration named."""
+        if self._active is None:
+            return None
+        env = json.loads(self._ready[self._active][0].parameters).get("env")
+        return env.get("AGFI") or None if isinstance(env, dict) else None
+
     def command(self, number: int) -> Configure | None:
         """How a worker makes the configuration of that id, unless it can no longer be used."""
         found = self._ready.get(number)

@@ -6,6 +6,7 @@ end. A machine's time is only written down here: what ends the machine is not th
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -19,24 +20,38 @@ from acceleratorAPI.errors import InputError
 from acceleratorAPI.protocol.records import Lease
 
 POLL_INTERVAL_S = 1.0
+_LONGEST_NOTICE = 300
+
+log = logging.getLogger(__name__)
 
 
 class LeaseWatch:
-    """Calls ``end(at_end)`` once, from its thread, when the owner is gone."""
+    """Calls ``end(at_end)`` once, from its thread, when the owner is gone.
+
+    Attributes:
+        notice: why the machine is about to be taken away, as ``notice_file`` says it; empty as long as it is not.
+    """
 
     def __init__(
-        self, lease: Lease, end: Callable[[Literal["terminate", "stop"]], None], file: MachineLease | None = None
+        self,
+        lease: Lease,
+        end: Callable[[Literal["terminate", "stop"]], None],
+        file: MachineLease | None = None,
+        notice_file: Path | None = None,
     ) -> None:
         """Args:
             lease: in force from now on.
             end: called when its owner is gone.
             file: where a lease of the machine is written; ``None``: there is none.
+            notice_file: appears when the machine is about to be taken away, and says why.
 
         Raises:
             InputError: no such process.
         """
         self._end = end
         self._file = file
+        self._notice_file = notice_file
+        self.notice = ""
         self._change = threading.Lock()
         self._owner = _process(lease.owner_pid)
         self._lease = lease
@@ -45,7 +60,8 @@ class LeaseWatch:
     @property
     def lease(self) -> Lease:
         """The lease in force."""
-        return self._lease.model_copy(update={"seconds": self._file.left_s() if self._file else None})
+        left_s = self._file.left_s() if self._file else None
+        return self._lease.model_copy(update={"seconds": left_s, "notice": self.notice})
 
     def replace(self, lease: Lease) -> None:
         """Put ``lease`` in force; its owner is noted by process id and start time.
@@ -70,6 +86,10 @@ class LeaseWatch:
             if gone:
                 self._end(at_end)
                 return
+            if self._notice_file is not None and not self.notice:
+                self.notice = _first_line(self._notice_file)
+                if self.notice:
+                    log.warning("%s: no more work is taken", self.notice)
             pause.wait(POLL_INTERVAL_S)
 
 
@@ -104,6 +124,14 @@ class MachineLease:
             return int(self._path.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return " ".join(file.readline(_LONGEST_NOTICE).split())
+    except OSError:
+        return ""
 
 
 def _uptime_s() -> float:

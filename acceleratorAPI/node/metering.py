@@ -26,7 +26,7 @@ from acceleratorAPI.functions import registry
 from acceleratorAPI.node.outbox import Outbox
 from acceleratorAPI.node.store_link import StoreLink
 from acceleratorAPI.protocol.unsent import DATABASE, MARKER
-from acceleratorAPI.protocol.usage import MOST_EVENTS
+from acceleratorAPI.protocol.usage import MOST_EVENTS, OLDEST_S, SignedReport
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,13 @@ class Metering:
 
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def hand_over(self) -> list[SignedReport]:
+        """Send what there is; what the store does not take soon, signed, for the caller to keep and bring there."""
+        loop = asyncio.get_running_loop()
+        sent = loop.run_in_executor(self._checks, self._send_all)
+        await asyncio.wait([sent], timeout=_LAST_WORD_S)
+        return await loop.run_in_executor(self._checks, self._signed)
+
     def close(self) -> None:
         """Send what is left, if the store takes it soon, and end."""
         self._ended.set()
@@ -163,6 +170,24 @@ class Metering:
                 pause_s = _LONGEST_PAUSE_S
             if ending:
                 return
+
+    def _send_all(self) -> None:
+        try:
+            while self._send_some(self._outbox, self.node, self._key):
+                pass
+        except AcceleratorError as error:
+            log.warning("usage is handed over, not sent: %s", error)
+
+    def _signed(self) -> list[SignedReport]:
+        reports: list[SignedReport] = []
+        after = 0
+        while True:
+            with self._lock:
+                events = self._outbox.events(self.node, MOST_EVENTS, after)
+            if not events:
+                return reports
+            after = int(events[-1].data.job)
+            reports.append(self._link.signed(self.node, self._key, events, OLDEST_S))
 
     def _send_left(self) -> None:
         """Report what nodes have left that ended while this store was down; what it has all of is removed."""

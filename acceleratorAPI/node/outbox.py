@@ -82,10 +82,10 @@ class Outbox:
             self._connection.execute("DELETE FROM versions")
             self._connection.executemany("INSERT INTO versions VALUES (?, ?)", versions.items())
 
-    def events(self, node: str, most: int) -> list[UsageEvent]:
-        """The oldest that the store has not acknowledged."""
-        statement = f"SELECT {_COLUMNS} FROM usage WHERE {_WAITING} ORDER BY job LIMIT ?"  # noqa: S608 - our own names
-        rows = self._connection.execute(statement, (most,)).fetchall()
+    def events(self, node: str, most: int, after: int = 0) -> list[UsageEvent]:
+        """The oldest that the store has not acknowledged, of jobs ``after`` that one."""
+        statement = f"SELECT {_COLUMNS} FROM usage WHERE {_WAITING} AND job > ? ORDER BY job LIMIT ?"  # noqa: S608 - our own names
+        rows = self._connection.execute(statement, (after, most)).fetchall()
         return [_event(node, row) for row in rows]
 
     def settle(self, node: str, events: Sequence[UsageEvent], done: set[str], refused: dict[str, str]) -> None:

@@ -28,6 +28,7 @@ _RULES: tuple[tuple[str, str, Need], ...] = (
     ("GET", paths.FUNCTIONS, "read"),
     ("GET", paths.LEASE, "read"),
     ("PUT", paths.LEASE, "admin"),
+    ("POST", paths.UNSENT_USAGE, "admin"),
     ("GET", "/v2/node|/metrics", "read"),
     ("GET", "/web/[^/]+", OPEN),
     # It ends the request that is adding to the upload.

@@ -76,7 +76,7 @@ class _Node:
         try:
             first = Lease(owner_pid=settings.owner, at_end=settings.at_end)
             machine = MachineLease(settings.lease_file) if settings.lease_file else None
-            self._lease = LeaseWatch(first, self._owner_is_gone, machine)
+            self._lease = LeaseWatch(first, self._owner_is_gone, machine, settings.notice_file)
         except InputError:
             # Killed, perhaps, while this process came up: nobody else is there to clean up after it.
             self._remove_state(settings.at_end)
@@ -108,6 +108,7 @@ class _Node:
         uploads = Uploads(database, spool, settings.upload_lifetime_s)
         observer = Observer(tracing.from_environment())
         engine = Engine(database, spool, Scratch(state.scratch), uploads, self._pool, observer, settings)
+        engine.admission.notice = lambda: self._lease.notice
         urls = Urls(settings.public_url, url)
         couriers = Couriers(policy, spool)
         service = Service(

@@ -52,6 +52,7 @@ class Settings:
         owner: a process id; when that process is gone, the node ends.
         at_end: whether the state folder goes (``terminate``) or stays (``stop``) when the owner is gone.
         lease_file: where a lease in seconds is written, for what ends this machine.
+        notice_file: appears when this machine is about to be taken away, and says why in a line.
         files_under: folders whose files a request may have read and written in place.
         urls: schemes of URLs that the node itself opens for requests; none by default.
         urls_under: origins and buckets in which these must lie; empty for anywhere.
@@ -95,6 +96,7 @@ class Settings:
     owner: int | None = None
     at_end: Literal["terminate", "stop"] = "terminate"
     lease_file: Path | None = None
+    notice_file: Path | None = None
     files_under: tuple[Path, ...] = ()
     urls: tuple[str, ...] = ()
     urls_under: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from joserfc.jwk import KeySet, OKPKey
 from acceleratorAPI.errors import AuthenticationError, ConfigurationError, StoreUnreachableError
 from acceleratorAPI.files import replacing
 from acceleratorAPI.node.settings import is_loopback
-from acceleratorAPI.protocol.usage import BATCH_TYPE, BatchAnswer, QuotaLeft, UsageEvent
+from acceleratorAPI.protocol.usage import BATCH_TYPE, BatchAnswer, QuotaLeft, SignedReport, UsageEvent
 
 log = logging.getLogger(__name__)
 
@@ -98,18 +98,23 @@ class StoreLink:
 
     def report(self, node: str, key: OKPKey, events: list[UsageEvent]) -> BatchAnswer:
         """Send events, signed."""
-        body = json.dumps([event.model_dump(mode="json") for event in events]).encode()
+        report = self.signed(node, key, events, _SIGNED_FOR_S)
+        headers = {"Authorization": f"Bearer {report.signature}", "Content-Type": BATCH_TYPE}
+        return BatchAnswer.model_validate(self._ask("/api/v1/usage", report.body.encode(), headers))
+
+    def signed(self, node: str, key: OKPKey, events: list[UsageEvent], good_for_s: int) -> SignedReport:
+        """Events, signed for the store, whoever brings them there."""
+        body = json.dumps([event.model_dump(mode="json") for event in events])
         now = int(time.time())
         claims = {
             "iss": node,
             "aud": self.url,
             "iat": now,
-            "exp": now + _SIGNED_FOR_S,
-            "sha256": hashlib.sha256(body).hexdigest(),
+            "exp": now + good_for_s,
+            "sha256": hashlib.sha256(body.encode()).hexdigest(),
         }
         signature = jwt.encode({"alg": "Ed25519", "kid": node}, claims, key, algorithms=["Ed25519"])
-        headers = {"Authorization": f"Bearer {signature}", "Content-Type": BATCH_TYPE}
-        return BatchAnswer.model_validate(self._ask("/api/v1/usage", body, headers))
+        return SignedReport(store=self.url, body=body, signature=signature)
 
     def _token_for(self, client_id: Any, secret: Any) -> Any:
         if not (isinstance(client_id, str) and client_id and isinstance(secret, str) and secret):

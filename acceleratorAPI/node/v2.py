@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -14,8 +14,11 @@ from acceleratorAPI.node.service import Service
 from acceleratorAPI.protocol import paths
 from acceleratorAPI.protocol.cards import CatalogueEntry
 from acceleratorAPI.protocol.records import Lease
+from acceleratorAPI.protocol.usage import SignedReport
 
 VERSION = version("acceleratorAPI")
+
+Cancel = Annotated[bool, Query(description="First cancel the jobs that have not ended: only then are they counted.")]
 
 
 class Face(BaseModel):
@@ -90,5 +93,18 @@ def router(service: Service) -> APIRouter:
         """Hang the node's life on a process of its machine, or on nobody's (`{"owner_pid": null}`)."""
         service.lease.replace(lease)
         return service.lease.lease
+
+    @routes.post(
+        paths.UNSENT_USAGE, tags=["node"], summary="Before the machine goes: usage the store lacks",
+        responses=openapi.errors(),
+    )  # fmt: skip
+    async def unsent_usage(cancel: Cancel = False) -> list[SignedReport]:
+        """Send the store what it has not yet; answer what it does not take now, signed by the node.
+
+        Who ends a machine with its disk keeps that, and brings it to the store later.
+        """
+        if cancel:
+            await service.engine.stop()
+        return [] if service.metering is None else await service.metering.hand_over()
 
     return routes

@@ -161,12 +161,14 @@ class Lease(BaseModel):
         seconds: from now until the machine ends itself, unless the lease is renewed; only where the node was
             started with ``--lease-file``. An answer says how long is left.
         extend: never make shorter what is in force.
+        notice: in an answer: why the machine is about to be taken away whatever the lease is; empty while it is not.
     """
 
     owner_pid: int | None = None
     at_end: Literal["terminate", "stop"] = "terminate"
     seconds: float | None = Field(default=None, gt=0, le=366 * 86400)
     extend: bool = False
+    notice: str = ""
 
 
 class Problem(BaseModel):

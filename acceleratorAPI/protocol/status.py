@@ -100,6 +100,8 @@ class NodeStatus(BaseModel):
 
     Attributes:
         draining: the node ends and takes no more work.
+        notice: why the node's machine is about to be taken away, and no more work is taken; empty while it is not.
+        fpga_image: id of the FPGA image that the active configuration named (``env.AGFI``); it need not be loaded.
         uploads_open: request bodies on their way in.
         live: jobs that wait or run, oldest first, at most a hundred.
         recent: jobs that ended last, newest first.
@@ -110,7 +112,9 @@ class NodeStatus(BaseModel):
     started: str
     uptime_s: float
     draining: bool
+    notice: str = ""
     accelerator: str | None
+    fpga_image: str | None = None
     functions: list[str]
     slots: list[SlotStatus]
     queue: QueueStatus

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 BATCH_TYPE = "application/cloudevents-batch+json"
 MOST_EVENTS = 500
+# So old may an event be that a store counts, and so long may the signature of a report hold that waits for it.
+OLDEST_S = 400 * 86400
 _LARGEST = 2**63 - 1
 
 
@@ -85,6 +87,20 @@ class Refusal(BaseModel):
 
     id: str
     reason: str
+
+
+class SignedReport(BaseModel):
+    """A batch that its node has signed, for anybody to bring to the store: as it is, or not at all.
+
+    Attributes:
+        store: URL of the store it is for.
+        body: the batch, as JSON text.
+        signature: goes with it as bearer token; it holds as long as the store takes the batch's events.
+    """
+
+    store: str
+    body: str
+    signature: str
 
 
 class QuotaLeft(BaseModel):

@@ -48,6 +48,7 @@ class Instance:
         lease_s: it ends so many seconds after the last renewal; 0 when its life hangs on no lease in seconds.
         keep_s: the same while its stop mode is KEEP.
         usd_per_hour: what it costs while it runs; 0 when nobody is charged, or nobody knows.
+        fpga_image: id of the FPGA image it was made for, which its node is told; empty for none.
         details: more for a person: where, what kind, since when, how long.
     """
 
@@ -64,6 +65,7 @@ class Instance:
     lease_s: float = 0.0
     keep_s: float = 0.0
     usd_per_hour: float = 0.0
+    fpga_image: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

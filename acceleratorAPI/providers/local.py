@@ -130,6 +130,14 @@ class LocalProvider(Provider):
             return f"its log is {folder.log}"
         return f"the node's process {record.node.pid} has ended, its log is {folder.log}"
 
+    def log(self, instance: Instance) -> str:
+        """What its node has written."""
+        folder, _ = self._folders.get(instance.id)
+        try:
+            return folder.log.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
     def _describe(self, folder: InstanceFolder, record: Record) -> Instance:
         url = ""
         status: Status = "stopped"

@@ -17,14 +17,14 @@ from django.db.models.functions import TruncDate
 from pydantic import Field, TypeAdapter, ValidationError
 
 from acceleratorAPI.errors import InputError
-from acceleratorAPI.protocol.usage import MOST_EVENTS, BatchAnswer, QuotaLeft, Refusal
+from acceleratorAPI.protocol.usage import MOST_EVENTS, OLDEST_S, BatchAnswer, QuotaLeft, Refusal
 from acceleratorAPI.protocol.usage import UsageEvent as Event
 from acceleratorAPI.store import budgets, metrics, quotas
 from acceleratorAPI.store.bulk import insert_new
 from acceleratorAPI.store.models import Application, AuditEntry, FunctionVersion, Node, UsageDay, UsageEvent
 
 # A node may have been without the store for long; a clock may be wrong by a little.
-OLDEST = timedelta(days=400)
+OLDEST = timedelta(seconds=OLDEST_S)
 AHEAD = timedelta(minutes=5)
 
 _SUMS = ("jobs", "failed", "bytes_in", "bytes_out", "engine_us", "cost_nano")

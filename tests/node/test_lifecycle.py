@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from node.conftest import environment
+from node.conftest import environment, eventually
 
 
 def owner() -> subprocess.Popen[bytes]:
@@ -87,16 +87,45 @@ def test_a_lease_never_removes_what_is_not_the_nodes(nodes: Any, one_owner: Any)
     leased = other.request(
         "PUT", "/v2/lease", json.dumps({"owner_pid": one_owner.pid}), {"Content-Type": "application/json"}
     )
-    assert leased.json == {"owner_pid": one_owner.pid, "at_end": "terminate", "seconds": None, "extend": False}
+    assert leased.json == {
+        "owner_pid": one_owner.pid,
+        "at_end": "terminate",
+        "seconds": None,
+        "extend": False,
+        "notice": "",
+    }
     one_owner.kill()
     gone(other)
     assert [path.name for path in other.state.iterdir()] == ["mine"]
 
 
+def test_a_machine_that_is_taken_away_begins_nothing_new(nodes: Any, tmp_path: Path) -> None:
+    notice = tmp_path / "notice"
+    node = nodes("--accelerator", "test_copy", "--notice-file", str(notice))
+    configuration = node.configure("test_copy")
+    assert node.ended(node.send(configuration, b"before"))["progress"]["bytes_out"] == 6
+    assert (node.get("/v2/lease").json["notice"], node.get("/v2/node").json["notice"]) == ("", "")
+    notice.write_text("taken  back at noon\nand more\n")
+    eventually(lambda: node.get("/v2/lease").json["notice"])
+    assert node.get("/v2/node").json["notice"] == "taken back at noon"
+    fields = {"configuration": configuration["id"], "parameters": "{}"}
+    answer = node.post("/v1.0/process/", fields, b"after")
+    assert (answer.status, answer.json["code"]) == (503, "machine-ending")
+    assert answer.json["detail"] == "the node takes no more work: taken back at noon"
+    assert node.get("/health/ready").status == 503
+    assert node.get("/health/live").status == 200
+
+
 def test_a_lease_can_be_given_up(nodes: Any, one_owner: Any) -> None:
     node = nodes("--auth", "none", "--slots", "1", "--owner", str(one_owner.pid))
     answer = node.get("/v2/lease")
-    assert answer.json == {"owner_pid": one_owner.pid, "at_end": "terminate", "seconds": None, "extend": False}
+    assert answer.json == {
+        "owner_pid": one_owner.pid,
+        "at_end": "terminate",
+        "seconds": None,
+        "extend": False,
+        "notice": "",
+    }
     put = {"Content-Type": "application/json"}
     assert node.request("PUT", "/v2/lease", '{"owner_pid": null}', put).status == 200
     one_owner.kill()

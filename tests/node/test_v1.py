@@ -193,6 +193,7 @@ def test_an_empty_file_is_a_file(node: Any, copier: Any) -> None:
         ('{"app": 1}', "parameters: app is not a JSON object"),
         ('{"app": {"specific": "x"}}', "parameters: app.specific is not a JSON object"),
         ('{"env": {"accelerator": 1}}', "parameters: env.accelerator is not text"),
+        ('{"env": {"AGFI": 1}}', "parameters: env.AGFI is not text"),
         ('{"app": {"levle": 3}}', "unknown parameter 'levle'"),
         ('{"app": {"level": NaN}}', "parameters: not JSON"),
     ],

@@ -22,7 +22,9 @@ Examples:
 IMAGE_EXAMPLES = """
 Examples:
 
-  acceleratorapi image > install.sh                 run it as root on a machine, and make an image of that
+  acceleratorapi image > install.sh
+
+  acceleratorapi image --package 'acceleratorAPI[otel]' > install.sh
 """
 
 Conf = Annotated[str | None, typer.Option(metavar="FILE", help="Read this accelerator.conf.")]

@@ -20,6 +20,8 @@ Examples:
   acceleratorapi cloud emulate aws
 
   acceleratorapi cloud emulate aws --port 5000 --time-scale 60
+
+  acceleratorapi cloud emulate aws --reach 8080     its nodes reach a store at http://127.0.0.1:8080
 """
 
 
@@ -37,6 +39,10 @@ def emulate(
     wheels: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Wheels that its instances may install, as their package index.")
     ] = None,
+    reach: Annotated[
+        list[int] | None,
+        typer.Option(metavar="PORT", help="A port of 127.0.0.1 that its instances reach too, a store's say."),
+    ] = None,
 ) -> None:
     """Run an emulated cloud whose instances run their user data, until Ctrl-C, which ends everything in it.
 
@@ -44,7 +50,8 @@ def emulate(
     """
     from acceleratorAPI.testing.aws import AwsCloud
 
-    with contextlib.suppress(KeyboardInterrupt), AwsCloud(port=port, time_scale=time_scale, wheels=wheels) as emulated:
+    made = AwsCloud(port=port, time_scale=time_scale, wheels=wheels, reach=reach or ())
+    with contextlib.suppress(KeyboardInterrupt), made as emulated:
         for name, value in emulated.environment().items():
             typer.echo(f"export {name}={shlex.quote(value)}")
         output.say(f"emulated {cloud.value.upper()} at {emulated.endpoint}; Ctrl-C ends it and all its instances")

@@ -18,6 +18,8 @@ Examples:
 
   acceleratorapi instances
 
+  acceleratorapi instances --provider AWS           every region, with age, lease and cost so far
+
   acceleratorapi instances --provider AWS --json
 """
 
@@ -32,13 +34,17 @@ Examples:
 CONNECT_EXAMPLES = """
 Examples:
 
-  $(acceleratorapi connect i-0123456789abcdef0 --provider AWS)
+  acceleratorapi connect i-0123456789abcdef0 --provider AWS
+
+  $(acceleratorapi connect i-0123456789abcdef0 --provider AWS)      open the shell
 """
 
 LOGS_EXAMPLES = """
 Examples:
 
   acceleratorapi logs i-0123456789abcdef0 --provider AWS
+
+  acceleratorapi logs local-1f0c2a9e
 """
 
 Provider = Annotated[str | None, typer.Option(help="Ask this provider; default: the configured one.")]

@@ -50,6 +50,7 @@ def metering(
     as_json: AsJson = False,
 ) -> None:
     """Show what was used: as the configured store counts it, else by the records of this machine's nodes."""
+    from acceleratorAPI.client.reports import Reports
     from acceleratorAPI.client.store import StoreClient
     from acceleratorAPI.config import Configuration
 
@@ -60,6 +61,8 @@ def metering(
     settings = Configuration.load()
     store = StoreClient.of(settings) if node is None else None
     if store is not None:
+        if (reports := Reports.of(settings)) is not None:
+            reports.bring(store)
         rows = store.get(f"/api/v1/usage?by={by.value}&from={start}&to={end}")["rows"]
     else:
         rows = _own(_databases(settings) if node is None else [node / "node.db"], by, start, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from acceleratorAPI.errors import ConfigurationError, InstanceError
@@ -44,6 +45,20 @@ def networks(cloud: Cloud, given: str | None) -> tuple[str, ...]:
             " give it as [csp] allow_from"
         )
     return tuple(dict.fromkeys(_network(str(address)) for address in seen))[:_MOST]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address leads to this machine itself; a name that leads nowhere does not."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(_is_own(ipaddress.ip_address(address.partition("%")[0])) for address in found)
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
 def _network(text: str) -> str:

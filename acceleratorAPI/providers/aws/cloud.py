@@ -57,7 +57,7 @@ class Cloud:
         except BotoCoreError as error:
             raise ConfigurationError(f"AWS: {error}") from error
         self.region: str = self._session.region_name or DEFAULT_REGION
-        self._proxy: str | None = get("csp", "proxy")
+        self._proxy: str | None = _checked(get("csp", "proxy"))
         self._clients: dict[tuple[str, str, bool], Any] = {}
         self._turn = threading.Lock()
 
@@ -103,3 +103,19 @@ class Cloud:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+def _checked(proxy: str | None) -> str | None:
+    """The URL of a proxy.
+
+    Raises:
+        ConfigurationError: it is none; it is not repeated, as it may hold a password.
+    """
+    try:
+        parts = urlsplit(proxy or "http://none")
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ConfigurationError("[csp] proxy: use a URL like http://proxy.example.org:3128")
+    return proxy

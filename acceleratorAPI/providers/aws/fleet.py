@@ -126,17 +126,20 @@ class Seen:
             lease_s=lease_s,
             keep_s=keep_s,
             usd_per_hour=self.usd_per_hour,
+            fpga_image=self.tags.get(tags.FPGA_IMAGE, ""),
             details=self._details(),
         )
 
     def _details(self) -> dict[str, str]:
         left_s = self.until - time.time()
+        fpga_image = self.tags.get(tags.FPGA_IMAGE)
         return {
             "region": self.region,
             "type": str(self.record.get("InstanceType", "")),
             "age": _span(datetime.now(UTC).timestamp() - self.started.timestamp()),
             "lease": "" if not self.until else f"{_span(left_s)} at most" if left_s > 0 else "over",
             "cost": f"${self.cost_usd():.2f}" if self.usd_per_hour else "unknown",
+            **({"fpga image": fpga_image} if fpga_image else {}),
         }
 
 

@@ -22,6 +22,10 @@ if [ ! -x "$PYTHON" ]; then
         # A signed URL is a secret for a while: not on a command line, where every process could read it.
         mkdir -p /root/acceleratorapi-wheel
         curl -fsS --retry 5 --retry-all-errors --config - -o "/root/acceleratorapi-wheel/$PACKAGE" <<< "url = \"$PACKAGE_URL\""
+        if [ -n "$PACKAGE_SHA256" ] && ! sha256sum --status -c - <<< "$PACKAGE_SHA256  /root/acceleratorapi-wheel/$PACKAGE"; then
+            failed "$LINENO" "$PACKAGE has another SHA-256 than $PACKAGE_SHA256"
+            exit 1
+        fi
         "$PYTHON" -m pip install -q "/root/acceleratorapi-wheel/$PACKAGE"
     else
         "$PYTHON" -m pip install -q "$PACKAGE"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from acceleratorAPI.errors import InstanceError
+from acceleratorAPI.errors import ConfigurationError, InstanceError
 from acceleratorAPI.providers.aws.cloud import Cloud
 from acceleratorAPI.providers.aws.troubles import LaunchRefusedError, trying
 
@@ -31,8 +32,8 @@ class Zone:
     vpc: str
 
 
-def wanted_type(given: str | None, fpga_image: str | None) -> str:
-    """The kind of machine asked for.
+def wanted_type(given: str | None, fpga_image: str | None, who: str = "[csp] instance_type") -> str:
+    """The kind of machine asked for by ``who``.
 
     Raises:
         InstanceError: it is one that AWS has no longer.
@@ -40,7 +41,7 @@ def wanted_type(given: str | None, fpga_image: str | None) -> str:
     name = given or (DEFAULT_FPGA_TYPE if fpga_image else DEFAULT_TYPE)
     if name.startswith("f1."):
         raise InstanceError(
-            f"[csp] instance_type = {name!r}: AWS retired F1 on 2025-12-20; use an f2 type"
+            f"{who} = {name!r}: AWS retired F1 on 2025-12-20; use an f2 type"
             " (f2.6xlarge, f2.12xlarge, f2.48xlarge) with an image built for F2"
         )
     return name
@@ -67,8 +68,14 @@ def check_fpga_image(cloud: Cloud, region: str, machine: Machine, fpga_image: st
     """See that the region knows an FPGA image and the machine has an FPGA, before anything costs money.
 
     Raises:
+        ConfigurationError: it is no id of one.
         InstanceError: one of the two is not so.
     """
+    if not re.fullmatch(r"agfi-[0-9a-f]{8,17}", fpga_image):
+        raise ConfigurationError(
+            f"[csp] fpga_image = {fpga_image!r}: use the global id of an FPGA image, agfi-..."
+            " (aws ec2 describe-fpga-images)"
+        )
     if not machine.fpgas:
         raise InstanceError(
             f"[csp] fpga_image: {machine.type} has no FPGA; use [csp] instance_type = {DEFAULT_FPGA_TYPE}"

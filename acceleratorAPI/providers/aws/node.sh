@@ -108,12 +108,33 @@ AmbientCapabilities=CAP_NET_BIND_SERVICE
 WorkingDirectory=$HOME_DIR
 ExecStart=$PYTHON -m acceleratorAPI.node --host 0.0.0.0 --port $PORT --state $HOME_DIR/node \\
     --accelerator $ACCELERATOR --tls-cert $HOME_DIR/tls-cert.pem --tls-key $HOME_DIR/tls-key.pem \\
-    --lease-file /run/acceleratorapi/node/lease --log-format text $NODE_OPTIONS
+    --lease-file /run/acceleratorapi/node/lease --notice-file /run/acceleratorapi/notice \\
+    --log-format text $NODE_OPTIONS
+StandardOutput=journal+console
+StandardError=inherit
 Restart=always
 RestartSec=1
 [Install]
 WantedBy=multi-user.target
 UNIT
+if [ -n "$SPOT_WATCH" ]; then
+    echo "$SPOT_WATCH" > /usr/local/sbin/acceleratorapi-spot
+    cat > /etc/systemd/system/acceleratorapi-spot.service <<UNIT
+[Unit]
+Description=acceleratorAPI: see whether AWS takes this spot instance back
+Requires=acceleratorapi-boot.service
+After=acceleratorapi-boot.service
+StartLimitIntervalSec=0
+[Service]
+ExecStart=$PYTHON -I /usr/local/sbin/acceleratorapi-spot
+Restart=on-failure
+RestartSec=5
+[Install]
+WantedBy=multi-user.target
+UNIT
+    systemctl daemon-reload
+    systemctl enable --now acceleratorapi-spot.service
+fi
 systemctl daemon-reload
 systemctl enable --now acceleratorapi-node.service
 say "set up"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +23,11 @@ _FOLDER = "acceleratorapi"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What is installed: a requirement, or the file of that name behind ``url``."""
+    """What is installed: a requirement, or the file of that name behind ``url``, with that SHA-256 if one is known."""
 
     requirement: str
     url: str = field(default="", repr=False)
+    sha256: str = ""
 
 
 def find_package(cloud: Cloud, given: str | None, bucket: str | None) -> Package:
@@ -32,8 +35,8 @@ def find_package(cloud: Cloud, given: str | None, bucket: str | None) -> Package
 
     Args:
         cloud: of the bucket.
-        given: nothing for this very version from the package index, a requirement, an https URL of a wheel,
-            ``s3://bucket/key`` of one, or a wheel of this machine.
+        given: nothing for this very version from the package index, a requirement, an https URL of a wheel or
+            ``s3://bucket/key`` of one, either with ``#sha256=`` at its end, or a wheel of this machine.
         bucket: to which a wheel of this machine is copied.
 
     Raises:
@@ -43,23 +46,50 @@ def find_package(cloud: Cloud, given: str | None, bucket: str | None) -> Package
     if not given:
         return Package(f"acceleratorAPI=={version('acceleratorAPI')}")
     parts = urlsplit(given)
-    if parts.scheme in ("https", "http"):
-        return Package(_wheel_name(unquote(parts.path), given), given)
-    if parts.scheme == "s3":
-        return Package(_wheel_name(parts.path, given), _signed(cloud, parts.netloc, parts.path.lstrip("/")))
+    if parts.scheme in ("https", "http", "s3"):
+        sha256 = _sha256(parts.fragment, given)
+        name = _wheel_name(unquote(parts.path), given)
+        if parts.scheme == "s3":
+            return Package(name, _signed(cloud, parts.netloc, parts.path.lstrip("/")), sha256)
+        if parts.scheme == "http" and not sha256:
+            raise ConfigurationError(
+                f"{_shown(given)}: anybody on the way could give the instance another wheel: use https, or #sha256=..."
+            )
+        return Package(name, parts._replace(fragment="").geturl(), sha256)
     if given.endswith(".whl"):
         if not bucket:
-            raise ConfigurationError(f"[csp] node_package = {given!r} is a file of this machine: give node_bucket too")
-        key = f"{_FOLDER}/{Path(given).name}"
-        _copy(cloud, Path(given).expanduser(), bucket, key)
-        return Package(_wheel_name(given, given), _signed(cloud, bucket, key))
+            raise ConfigurationError(f"{_shown(given)} is a file of this machine: give node_bucket too")
+        name, path = _wheel_name(given, given), Path(given).expanduser()
+        try:
+            with open(path, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise access_error("read", path, error) from error
+        # By what is in it: a wheel built anew has the same name.
+        key = f"{_FOLDER}/{sha256[:16]}/{name}"
+        _copy(cloud, path, bucket, key)
+        return Package(name, _signed(cloud, bucket, key), sha256)
+    if not re.match(r"[A-Za-z0-9]", given):
+        raise ConfigurationError(f"{_shown(given)}: use a requirement, the URL of a wheel, s3://..., or a wheel")
     return Package(given)
+
+
+def _shown(given: str) -> str:
+    # Its query may be a secret.
+    return f"[csp] node_package = {given.partition('?')[0]!r}"
+
+
+def _sha256(fragment: str, given: str) -> str:
+    found = re.fullmatch(r"(?:sha256=([0-9a-fA-F]{64}))?", fragment)
+    if found is None:
+        raise ConfigurationError(f"{_shown(given)}: after # goes sha256= and 64 hexadecimal digits")
+    return (found[1] or "").lower()
 
 
 def _wheel_name(path: str, given: str) -> str:
     name = path.rpartition("/")[2]
     if not name.endswith(".whl") or not set(name) < set(_NAME):
-        raise ConfigurationError(f"[csp] node_package = {given.partition('?')[0]!r}: the URL of a wheel ends in .whl")
+        raise ConfigurationError(f"{_shown(given)}: the name of a wheel ends in .whl")
     return name
 
 

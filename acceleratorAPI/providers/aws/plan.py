@@ -14,6 +14,7 @@ from acceleratorAPI.providers.aws.cloud import Cloud, Steps
 from acceleratorAPI.providers.aws.identity import Identity
 from acceleratorAPI.providers.aws.machine import Zone
 from acceleratorAPI.providers.aws.pricing import price_of
+from acceleratorAPI.providers.aws.quota import check_quota
 from acceleratorAPI.providers.aws.userdata import GRACE_MINUTES
 
 
@@ -82,9 +83,11 @@ def make_plan(cloud: Cloud, configuration: Configuration, order: Order, region: 
         InstanceError: AWS refuses.
     """
     get, wanted = configuration.get, what_boots(configuration, order.needs.get(region, {}))
-    kind = machine.find_machine(cloud, region, machine.wanted_type(wanted.instance_type, wanted.fpga_image))
+    who = "[csp] instance_type" if get("csp", "instance_type") else "instancetype of the store's catalogue"
+    kind = machine.find_machine(cloud, region, machine.wanted_type(wanted.instance_type, wanted.fpga_image, who))
     if wanted.fpga_image:
         machine.check_fpga_image(cloud, region, kind, wanted.fpga_image)
+    check_quota(cloud, region, kind, spot=bool(get("csp", "spot")))
     zones = machine.find_zones(cloud, region, kind, get("csp", "subnet"))
     booted = image.find_image(cloud, region, wanted.image, kind.architecture)
     steps.say("%s: %s in %s, image %s (%s)", region, kind.type, _listed(zones), booted.id, booted.name)
@@ -113,6 +116,8 @@ def make_plan(cloud: Cloud, configuration: Configuration, order: Order, region: 
         tags.PRICE: f"{price.usd_per_hour:.6g}",
         tags.PRIVATE: "yes" if get("csp", "private_address") else "no",
     }
+    if wanted.fpga_image:
+        labels[tags.FPGA_IMAGE] = wanted.fpga_image
     return Plan(region, tuple(zones), security, _request(configuration, order, kind.type, booted, security, labels))
 
 

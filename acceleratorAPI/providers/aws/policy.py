@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from acceleratorAPI.config import Configuration
 from acceleratorAPI.providers.aws import tags
@@ -11,7 +12,7 @@ from acceleratorAPI.providers.aws import tags
 _LOOK = (
     "ec2:DescribeImages", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeInstances",
     "ec2:DescribeRegions", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:GetConsoleOutput",
-    "pricing:GetProducts", "ssm:GetParameter", "sts:GetCallerIdentity",
+    "pricing:GetProducts", "servicequotas:GetServiceQuota", "ssm:GetParameter", "sts:GetCallerIdentity",
 )  # fmt: skip
 _MAKE = (
     "ec2:RunInstances",
@@ -57,6 +58,9 @@ def policy(configuration: Configuration, *, everything: bool = False) -> dict[st
         statements.append(_allow("Role", _ROLE, [*roles, "arn:aws:iam::*:role/acceleratorAPI/*"]))
         passed = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
         statements.append(_allow("PassRole", ["iam:PassRole"], [f"arn:aws:iam::*:role/*{name}"], passed))
+    given = urlsplit(get("csp", "node_package") or "")
+    if given.scheme == "s3":
+        statements.append(_allow("Wheel", ["s3:GetObject"], [f"arn:aws:s3:::{given.netloc}{given.path}"]))
     if asked("node_bucket"):
         statements.append(
             _allow("Bucket", _BUCKET, [f"arn:aws:s3:::{get('csp', 'node_bucket') or '*'}/acceleratorapi/*"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -59,8 +60,9 @@ def _listed(cloud: Cloud, region: str, instance_type: str) -> float:
 
 
 def _spot(cloud: Cloud, region: str, instance_type: str) -> float:
+    # From now on: the price in force in each zone, and none of before.
     answer = cloud.ec2(region).describe_spot_price_history(
-        InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], MaxResults=20
+        InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=datetime.now(UTC), MaxResults=20
     )
     prices = [float(entry["SpotPrice"]) for entry in answer["SpotPriceHistory"]]
     return min(prices, default=0.0)

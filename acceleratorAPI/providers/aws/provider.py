@@ -15,12 +15,11 @@ from acceleratorAPI.config import Configuration, state_folder
 from acceleratorAPI.errors import AcceleratorError, InstanceError, InstanceNotFoundError
 from acceleratorAPI.protocol.stop import StopMode
 from acceleratorAPI.protocol.tokens import new_token
-from acceleratorAPI.providers.aws import address, fleet, group, image, ready, reap, role, tags
+from acceleratorAPI.providers.aws import address, fleet, group, image, ready, reap, role, settings, tags
 from acceleratorAPI.providers.aws.cloud import Cloud, Steps
 from acceleratorAPI.providers.aws.fleet import NAME, Seen
 from acceleratorAPI.providers.aws.identity import Identity, identify
 from acceleratorAPI.providers.aws.launch import find_session, launch
-from acceleratorAPI.providers.aws.machine import wanted_type
 from acceleratorAPI.providers.aws.package import find_package
 from acceleratorAPI.providers.aws.plan import Order, Plan, make_plan
 from acceleratorAPI.providers.aws.troubles import LaunchRefusedError, UnansweredError, trying
@@ -57,7 +56,7 @@ class AwsProvider(Provider):
         """Launch an instance in the first zone that has one, and wait for its node."""
         steps = Steps()
         get = self.configuration.get
-        wanted_type(get("csp", "instance_type"), get("csp", "fpga_image"))
+        settings.check(self.configuration, self._cloud)
         identity = self._identity()
         steps.say("account %s as %s", identity.account, identity.arn.rpartition(":")[2])
         self._replay()
@@ -268,6 +267,7 @@ class AwsProvider(Provider):
                 package=find_package(self._cloud, get("csp", "node_package"), get("csp", "node_bucket")),
                 init_script=Path(get("csp", "init_script")) if get("csp", "init_script") else None,
                 max_hours=get("csp", "max_hours") or 0,
+                spot=get("csp", "spot"),
                 options=tuple(options),
             )
         )

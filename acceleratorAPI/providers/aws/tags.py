@@ -18,6 +18,7 @@ PORT = "acceleratorAPI:port"
 FINGERPRINT = "acceleratorAPI:fingerprint"
 PRICE = "acceleratorAPI:usd-per-hour"
 PRIVATE = "acceleratorAPI:private-address"
+FPGA_IMAGE = "acceleratorAPI:fpga-image"
 
 _LONGEST_NAME, _LONGEST_VALUE, _MOST = 128, 256, 35
 

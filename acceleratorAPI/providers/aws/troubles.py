@@ -107,6 +107,7 @@ TROUBLES: MappingProxyType[str, Trouble] = MappingProxyType(
     }
 )  # fmt: skip
 _STOP = Trouble("stop")
+_NO_ANSWER = Trouble("again", "check the network, [csp] region and [csp] proxy, or try later")
 _NO_CREDENTIALS = Trouble(
     "account", "give [csp] client_id and secret_id, or credentials as the AWS tools take them (aws configure)"
 )
@@ -128,7 +129,7 @@ def trouble_of(error: BaseException) -> Trouble:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         return _NO_CREDENTIALS
     if isinstance(error, (EndpointConnectionError, HTTPClientError)):
-        return _AGAIN
+        return _NO_ANSWER
     if not isinstance(error, ClientError):
         return _STOP
     code = code_of(error)

@@ -32,6 +32,7 @@ class NodeSetup:
         token: the digest of the client's token; the token itself stays with the client.
         init_script: of the user, run before the node is installed.
         max_hours: after which the machine ends in any case; 0 for no limit.
+        spot: AWS may take the machine back, which its node is then told.
         options: more options of the node.
     """
 
@@ -42,6 +43,7 @@ class NodeSetup:
     package: Package
     init_script: Path | None = None
     max_hours: int = 0
+    spot: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -66,11 +68,13 @@ def render(setup: NodeSetup) -> str:
         "PORT": str(setup.port),
         "PACKAGE": setup.package.requirement,
         "PACKAGE_URL": setup.package.url,
+        "PACKAGE_SHA256": setup.package.sha256,
         "TOKENS": TokenList(tokens=[setup.token]).model_dump_json(),
         "CERTIFICATE": setup.certificate.certificate.decode("ascii").strip(),
         "KEY": setup.certificate.key.decode("ascii").strip(),
         "NODE_OPTIONS": shlex.join(setup.options),
         "INIT_SCRIPT": init,
+        "SPOT_WATCH": _template("spot.py.in").strip() if setup.spot else "",
     }
     assignments = "\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
     guard = _template("guard.sh").strip().replace("@MAX_SECONDS@", str(setup.max_hours * 3600))

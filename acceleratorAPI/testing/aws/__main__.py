@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--time-scale", type=float, default=1.0)
     parser.add_argument("--wheels", type=Path)
+    parser.add_argument("--reach", type=int, action="append", default=[])
     parser.add_argument("--isolation", choices=["auto", "root", "user", "none"], default="auto")
     told = parser.parse_args(arguments)
     if missing := _missing():
@@ -120,7 +121,7 @@ def _serve(told: argparse.Namespace, folder: Path, server_socket: socket.socket)
     port = server_socket.getsockname()[1]
     index = f"http://127.0.0.1:{port}/_emulator/simple/" if told.wheels else ""
     settings = FleetSettings(
-        folder, port, told.time_scale,
+        folder, (port, *told.reach), told.time_scale,
         baked_images=images.baked(), pip_index=index, isolation=_isolation(told.isolation, folder),
     )  # fmt: skip
     fleet = Fleet(settings, threading.RLock())

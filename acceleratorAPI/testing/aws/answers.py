@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from acceleratorAPI.testing.aws.rules import Settings
 
 _CONSOLE_BYTES = 64 << 10
-# Running On-Demand Standard and F instances, and all standard Spot requests.
-_QUOTAS = {"L-1216C47A": "standard", "L-74FC7D96": "F", "L-34B43A08": "spot"}
+# Running On-Demand Standard and F instances, and all standard and F Spot requests.
+_QUOTAS = {"L-1216C47A": "standard", "L-74FC7D96": "F", "L-34B43A08": "spot", "L-88CF9481": "spot"}
 
 
 def answer(call: Call, fleet: Fleet, settings: Settings) -> Answer | None:

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +56,7 @@ class AwsCloud:
         port: of the endpoint; 0 takes a free one.
         time_scale: how much faster than real time the clocks of instances run.
         wheels: a folder of wheels that instances may install from, as their package index.
+        reach: ports of 127.0.0.1 that instances reach at that address, as they do the cloud itself: a store's, say.
         isolation: the namespaces instances have: ``root``, ``user`` (as without root), ``none``; ``auto`` is the
             first of these that this host allows.
 
@@ -69,6 +70,7 @@ class AwsCloud:
         port: int = 0,
         time_scale: float = 1.0,
         wheels: Path | None = None,
+        reach: Sequence[int] = (),
         isolation: Isolation | Literal["auto"] = "auto",
     ) -> None:
         self._command = [
@@ -81,6 +83,7 @@ class AwsCloud:
         ]
         if wheels is not None:
             self._command.append(f"--wheels={wheels}")
+        self._command += [f"--reach={number}" for number in reach]
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 

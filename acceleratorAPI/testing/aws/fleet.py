@@ -34,13 +34,14 @@ class FleetSettings:
     """How the machines are.
 
     Attributes:
+        host_ports: see ``Hardware``.
         pending_s: from the call to ``running``; the boot begins then, as on AWS.
         ending_s: in ``stopping`` or ``shutting-down``, once the machine is off.
         baked_images: ids of the images that have the package.
     """
 
     folder: Path
-    endpoint_port: int
+    host_ports: tuple[int, ...]
     time_scale: float = 1.0
     pending_s: float = 0.1
     ending_s: float = 0.1
@@ -147,7 +148,7 @@ class Fleet:
         folder.mkdir(parents=True)
         with self.lock:
             hardware = Hardware(
-                instance.id, folder, instance.private_ip, user_data_of(instance), settings.endpoint_port,
+                instance.id, folder, instance.private_ip, user_data_of(instance), settings.host_ports,
                 settings.time_scale, instance.image_id in settings.baked_images, settings.pip_index,
                 settings.isolation, instance.public_ip or "",
             )  # fmt: skip

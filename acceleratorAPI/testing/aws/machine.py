@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from acceleratorAPI.testing.aws.guest import root
 Isolation = Literal["root", "user", "none"]
 _ENDS_WITHIN_S = 20.0
 _MESSAGE_BYTES = 1 << 16
+_MOST_SOCKETS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Hardware:
 
     Attributes:
         folder: its own on this host.
-        endpoint_port: where the emulated cloud listens; reachable from the instance at the same address.
+        host_ports: of 127.0.0.1 that the instance reaches at the same address; the emulated cloud's first.
         baked: ``/opt/acceleratorapi`` is on its image.
         pip_index: of the package index it is configured for.
         isolation: the namespaces it has: as root makes them, in a user namespace, or none.
@@ -43,7 +45,7 @@ class Hardware:
     folder: Path
     private_ip: str
     user_data: bytes
-    endpoint_port: int
+    host_ports: tuple[int, ...]
     time_scale: float
     baked: bool = False
     pip_index: str = ""
@@ -151,7 +153,7 @@ class Machine:
         return {
             "folder": str(layout.folder), "shown": layout.shown, "python": layout.python, "links": layout.links,
             "name": f"ip-{hardware.private_ip.replace('.', '-')}", "private_ip": hardware.private_ip,
-            "endpoint_port": hardware.endpoint_port, "time_scale": hardware.time_scale, "scripts": scripts,
+            "host_ports": hardware.host_ports, "time_scale": hardware.time_scale, "scripts": scripts,
             "isolation": hardware.isolation,
         }  # fmt: skip
 
@@ -235,7 +237,9 @@ class Machine:
         while True:
             descriptors = array.array("i")
             try:
-                data, ancillary, _, _ = link.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(8 * descriptors.itemsize))
+                data, ancillary, _, _ = link.recvmsg(
+                    _MESSAGE_BYTES, socket.CMSG_SPACE(_MOST_SOCKETS * descriptors.itemsize)
+                )
             except OSError:
                 break
             if not data:
@@ -258,11 +262,13 @@ class Machine:
         if event == "pid":
             self._first_pid = told["pid"]
         elif event == "listening":
-            for server, handle in zip(sockets, (self._metadata, self._to_endpoint), strict=False):
+            handles = [self._metadata]
+            handles += [partial(self._to_host, port) for port in self.hardware.host_ports]
+            for server, handle in zip(sockets, handles, strict=False):
                 network.serve(server, handle, f"to {self.hardware.id}")
             self.ready.set()
         elif event == "ports" and self._public is not None:
-            self._public.show([port for port in told["ports"] if port != self.hardware.endpoint_port])
+            self._public.show([port for port in told["ports"] if port not in self.hardware.host_ports])
         elif event in ("connected", "refused"):
             done, found = self._dials.pop(told["number"])
             found += sockets
@@ -270,10 +276,10 @@ class Machine:
         elif event == "broken":
             sys.stderr.write(f"{self.hardware.id} does not boot: {told['error']}\n")
 
-    def _to_endpoint(self, connection: socket.socket) -> None:
+    def _to_host(self, port: int, connection: socket.socket) -> None:
         self.wire.wait()
         try:
-            there = socket.create_connection(("127.0.0.1", self.hardware.endpoint_port), 10)
+            there = socket.create_connection(("127.0.0.1", port), 10)
         except OSError:
             network.reset(connection)
             return

@@ -93,8 +93,10 @@ class Rules:
             return answer
         if call.operation == "RunInstances":
             self._remember(call, answer)
-        elif hidden := self._hidden.pop(call.number, None):
-            return Answer(answer.status, _without(hidden, answer.body), answer.headers)
+        elif call.operation == "DescribeInstances":
+            hidden = self._hidden.pop(call.number, None)
+            body = _without(hidden, answer.body) if hidden else answer.body
+            return Answer(answer.status, _with_processors(body), answer.headers)
         elif call.operation == "CreateInstanceProfile":
             self._unseen[f"profile {call.parameters.get('InstanceProfileName')}"] = self.settings.profiles_lag
         elif call.operation == "CreateSecurityGroup":
@@ -271,6 +273,17 @@ def _without(instance_ids: list[str], body: bytes) -> bytes:
             if any(found.text in instance_ids for found in reservation.iter(f"{space}instanceId")):
                 reservations.remove(reservation)
     return ET.tostring(root)
+
+
+def _with_processors(body: bytes) -> bytes:
+    """The answer of DescribeInstances, with the processors of each instance, which moto leaves out."""
+
+    def added(found: re.Match[bytes]) -> bytes:
+        count = str(moto_cloud.vcpus(found[1].decode())).encode()
+        told = b"<coreCount>%b</coreCount><threadsPerCore>1</threadsPerCore>" % count
+        return found[0] + b"<cpuOptions>" + told + b"</cpuOptions>"
+
+    return re.sub(rb"<(?:\w+:)?instanceType>([^<]+)</(?:\w+:)?instanceType>", added, body)
 
 
 def _signature(call: Call) -> str:

@@ -132,6 +132,12 @@ unit once.service <<U
 Type=oneshot
 ExecStart=/bin/sh -c 'echo once ran'
 U
+unit loud.service <<U
+[Service]
+Type=oneshot
+StandardOutput=journal+console
+ExecStart=/bin/sh -c 'echo loud once; echo loud twice >&2'
+U
 unit broken.service <<U
 [Unit]
 OnFailure=alarm.service
@@ -188,6 +194,7 @@ systemctl is-active needs; echo "rc-active $?"
 systemctl is-active once; echo "rc-inactive $?"
 systemctl is-enabled web 2>/dev/null; echo "rc-enabled $?"
 journalctl -u once
+systemctl start loud; echo journal has $(journalctl -u loud | wc -l)
 systemd-run --on-active=30 --unit=later /bin/sh -c 'echo later > /var/log/later'
 until [ -e /var/log/later ]; do sleep 0.05; done
 journalctl -u needs
@@ -209,6 +216,9 @@ def test_units_on_an_instance(cloud: AwsCloud, launch: Callable[..., str]) -> No
         "rc-active 0",
         "rc-inactive 3",
         "once ran",
+        "loud once",
+        "loud twice",
+        "journal has 2",
         "alarm",
         "rc-gone 1",
     ):

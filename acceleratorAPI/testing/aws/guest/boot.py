@@ -110,7 +110,8 @@ def _first_process(settings: dict[str, Any], link: socket.socket) -> None:
         kernel.raise_loopback([settings["private_ip"], "169.254.169.254"])
         if isolation == "root":
             kernel.drop_dangerous_capabilities()
-        listening = [_listen("169.254.169.254", 80), _listen("127.0.0.1", settings["endpoint_port"])]
+        to_host = [_listen("127.0.0.1", port) for port in settings["host_ports"]]
+        listening = [_listen("169.254.169.254", 80), *to_host]
     init = Init(top, link, console, settings["time_scale"], isolated=isolation != "none")
     init.tell({"event": "listening"}, tuple(server.fileno() for server in listening))
     for server in listening:

@@ -69,11 +69,18 @@ class Init:
 
     # What a service needs of its host.
 
-    def journal(self, unit: str) -> int:
-        """A descriptor that appends to the unit's log."""
+    def journal(self, unit: str, *, console: bool) -> int:
+        """A descriptor that appends to the unit's log, and to the console if asked."""
         path = self.root / "var/log/journal" / f"{unit}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        if not console:
+            return log
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        output = os.fdopen(reading, "rb", buffering=0)
+        kept = os.fdopen(log, "ab", buffering=0)
+        self._selector.register(output, selectors.EVENT_READ, lambda: self._copy_output(output, kept))
+        return writing
 
     def note(self, text: str) -> None:
         """A line on the console, with the elapsed time as the kernel writes it."""
@@ -225,19 +232,21 @@ class Init:
         )
         os.close(writing)
         output = os.fdopen(reading, "rb", buffering=0)
-        self._selector.register(output, selectors.EVENT_READ, lambda: self._copy_output(output))
+        log = (self.root / "var/log/cloud-init-output.log").open("ab", buffering=0)
+        self._selector.register(output, selectors.EVENT_READ, lambda: self._copy_output(output, log))
         pid = self._script_pid
         self.when(lambda: self._script_pid != pid, lambda: self._run_scripts(phase, then))
 
-    def _copy_output(self, output: Any) -> None:
+    def _copy_output(self, output: Any, log: Any) -> None:
+        """What was written goes to the console and to ``log``."""
         data = output.read(65536)
         if not data:
             self._selector.unregister(output)
             output.close()
+            log.close()
             return
         os.write(self.console, data)
-        with (self.root / "var/log/cloud-init-output.log").open("ab") as log:
-            log.write(data)
+        log.write(data)
 
     def run(self) -> None:
         """Until the end."""

@@ -38,8 +38,8 @@ class Host(Protocol):
     clock: Clock
     isolated: bool
 
-    def journal(self, unit: str) -> int:
-        """A descriptor that appends to the unit's log; the caller closes it."""
+    def journal(self, unit: str, *, console: bool) -> int:
+        """A descriptor that appends to the unit's log, and to the console if asked; the caller closes it."""
 
     def note(self, text: str) -> None:
         """A line for the console."""
@@ -153,7 +153,7 @@ class Service:
         self._running = self._spawn(self._commands.pop(0))
 
     def _spawn(self, line: str) -> int:
-        output = self.host.journal(self.name)
+        output = self.host.journal(self.name, console="console" in self._get("StandardOutput"))
         try:
             environment = self._environment()
             arguments, self._overlooked = units.command(line, environment)
