@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from acceleratorAPI.client.job import Destination, Job, JobGroup, Options, Small
+from acceleratorAPI.client.node import Answered
 from acceleratorAPI.client.results import ProcessResult
 from acceleratorAPI.client.session import Session
 from acceleratorAPI.client.small import BATCH_WAIT_S
@@ -155,12 +156,17 @@ class Calls:
             for call, _ in ready:
                 call.future.set_exception(error)
             return
-        # Before the first is waited for: all can be cancelled.
-        for outcome in outcomes:
-            if not isinstance(outcome, AcceleratorError) and not outcome[0].ended:
+        done: list[tuple[_Call, Answered]] = []
+        living: list[tuple[_Call, Answered]] = []
+        for (call, _), outcome in zip(ready, outcomes, strict=True):
+            if isinstance(outcome, AcceleratorError) or outcome[0].ended:
+                # Whoever waits for the results waits for the first: once that is told, all are there.
+                done.insert(0, (call, outcome))
+            else:
+                # Before the first is waited for: all can be cancelled.
                 self.group.note(outcome[0].id)
-        # Whoever waits for the results waits for the first: once that is told, all are there.
-        for (call, _), outcome in reversed(list(zip(ready, outcomes, strict=True))):
+                living.append((call, outcome))
+        for call, outcome in [*done, *living]:
             try:
                 if isinstance(outcome, AcceleratorError):
                     raise outcome

@@ -53,6 +53,8 @@ _JOBS = paths.JOBS.rstrip("/")
 _DIGEST = re.compile(r"crc32c=:([A-Za-z0-9+/=]{8}):")
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
+# To one of several inputs: its job and, when that is small and there, its output; or what it failed with.
+Answered = tuple[JobRecord, bytes | None] | AcceleratorError
 
 
 class UploadState(NamedTuple):
@@ -146,7 +148,7 @@ class NodeClient(NodeConnection):
 
     def run_batch(
         self, wanted: JobRequest, inputs: Sequence[tuple[str, bytes]], key: str, wait_s: float
-    ) -> list[tuple[JobRecord, bytes | None] | AcceleratorError]:
+    ) -> list[Answered]:
         """As ``run``, a job for each of several small inputs, each with its name; an error is what one raised.
 
         Raises:
@@ -162,7 +164,7 @@ class NodeClient(NodeConnection):
         }
         path = f"{paths.BATCH}?{urlencode(query)}"
 
-        def ask() -> list[tuple[JobRecord, bytes | None] | AcceleratorError]:
+        def ask() -> list[Answered]:
             answer = self._request("POST", path, body=body, headers=headers)
             found = [self._outcome(*part) for part in self._parts(answer.headers, self._body(answer))]
             if len(found) != len(inputs):
@@ -187,7 +189,7 @@ class NodeClient(NodeConnection):
         if body[at:] != delimiter + b"--\r\n":
             raise NodeError(f"{self.url}: the answer is not made of parts; is this a node?")
 
-    def _outcome(self, headers: HTTPHeaderDict, body: bytes) -> tuple[JobRecord, bytes | None] | AcceleratorError:
+    def _outcome(self, headers: HTTPHeaderDict, body: bytes) -> Answered:
         """What a part of an answer says."""
         if headers.get("Status", "").startswith(("2", "3")):
             return self._ran(headers, body)

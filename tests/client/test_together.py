@@ -13,6 +13,7 @@ import pytest
 import urllib3
 
 from acceleratorAPI import Accelerator
+from acceleratorAPI.client import calls
 from acceleratorAPI.client.results import ProcessResult
 from acceleratorAPI.client.small import LITTLE_BYTES
 from acceleratorAPI.errors import CorruptInputError, FileAccessError, JobCancelledError
@@ -127,3 +128,19 @@ def test_what_the_node_lost_is_an_error_of_all(conf: Path) -> None:
         futures = [accelerator.process_submit(b"x") for _ in range(5)]
         assert {type(future.exception(timeout=120)) for future in futures} == {JobCancelledError}
         session.ended = False
+
+
+def test_what_is_not_done_in_time_is_fetched_one_by_one(
+    gunzipper: Accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BATCH_WAIT_S", 0.0)
+    files, folder = packed(tmp_path, 40), tmp_path / "out"
+    folder.mkdir()
+    files[7].write_bytes(b"not gzip")
+    futures = [gunzipper.process_submit(file, folder / file.name) for file in files]
+    outcomes = [future.exception(timeout=60) for future in futures]
+    assert isinstance(outcomes.pop(7), CorruptInputError)
+    assert outcomes == [None] * 39
+    for number, file in enumerate(files):
+        assert (folder / file.name).exists() == (number != 7)
+        assert number == 7 or (folder / file.name).read_bytes() == b"%d" % number * number

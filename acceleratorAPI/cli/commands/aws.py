@@ -24,7 +24,7 @@ Examples:
 
   acceleratorapi image > install.sh
 
-  acceleratorapi image --package 'acceleratorAPI[otel]' > install.sh
+  acceleratorapi image --package 'acceleratorAPI\\[otel]' > install.sh
 """
 
 Conf = Annotated[str | None, typer.Option(metavar="FILE", help="Read this accelerator.conf.")]
