@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from acceleratorAPI.client.node import NodeClient
 from acceleratorAPI.client.store import StoreClient
+from acceleratorAPI.client.transfer import write_all
 from acceleratorAPI.config import Configuration, state_folder
 from acceleratorAPI.errors import AcceleratorError, AuthenticationError, ConfigurationError
 from acceleratorAPI.files import access_error, replacing
@@ -42,7 +44,8 @@ class Reports:
         try:
             for report in own.unsent_usage(cancel=stop_mode is StopMode.TERM):
                 self._keep(report)
-        except AcceleratorError as error:
+        except (AcceleratorError, OSError) as error:
+            # Whatever fails here, the instance is ended all the same.
             lost = "is on its disk" if stop_mode is StopMode.STOP else "may be lost"
             _log.warning("usage of %s that its store has not taken yet %s: %s", node.url, lost, error)
         finally:
@@ -61,7 +64,8 @@ class Reports:
             if report.store != store.url:
                 continue
             try:
-                for refusal in store.report(report).rejected:
+                answer = store.report(report)
+                for refusal in answer.rejected:
                     _log.error("the store refuses usage %s: %s", refusal.id, refusal.reason)
             except (AuthenticationError, ConfigurationError) as error:
                 _log.error("the store refuses the usage in %s: %s", path, error)
@@ -71,7 +75,11 @@ class Reports:
                 _log.warning("usage waits for the store: %s", error)
                 return
             else:
-                path.unlink(missing_ok=True)
+                told = {*answer.accepted, *answer.duplicate, *(refusal.id for refusal in answer.rejected)}
+                if told >= {event["id"] for event in json.loads(report.body)}:
+                    path.unlink(missing_ok=True)
+                else:
+                    _log.warning("usage in %s waits: the store's answer does not say what became of it", path)
 
     def _keep(self, report: SignedReport) -> None:
         path = self.folder / f"{hashlib.sha256(report.body.encode()).hexdigest()[:32]}.json"
@@ -80,4 +88,4 @@ class Reports:
         except OSError as error:
             raise access_error("write", self.folder, error) from error
         with replacing(path, durable=True) as file:
-            file.write(report.model_dump_json().encode())
+            write_all(file, report.model_dump_json().encode())

@@ -149,6 +149,9 @@ class Session:
         try:
             self._end()
         except AcceleratorError as error:
+            if self._keeper is not None:
+                # Nobody may ask again while this process lives: the instance ends with its lease.
+                self._keeper.end()
             _log.warning("%s", error)
 
     def drop_job(self, job_id: str) -> None:
@@ -175,7 +178,8 @@ class Session:
                     provider.terminate(instance)
                 elif self.stop_mode is StopMode.STOP:
                     provider.stop(instance)
-        except AcceleratorError:
+        except BaseException:
+            # An interrupt, too: the end can be asked for again.
             self.ended = False
             raise
         if self._keeper is not None:

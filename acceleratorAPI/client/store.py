@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import urllib3
+from pydantic import ValidationError
 
 from acceleratorAPI.config import Configuration, mask
 from acceleratorAPI.errors import AuthenticationError, ConfigurationError, StoreUnreachableError
@@ -106,7 +107,10 @@ class StoreClient:
         """
         headers = {"Authorization": f"Bearer {report.signature}", "Content-Type": BATCH_TYPE}
         answer = self._send("POST", "/api/v1/usage", headers, body=report.body.encode())
-        return BatchAnswer.model_validate(self._accepted(answer))
+        try:
+            return BatchAnswer.model_validate(self._accepted(answer))
+        except ValidationError as error:
+            raise StoreUnreachableError(f"{self.url} does not answer as a store does; is it one?") from error
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON that ``method`` at ``path`` answers.

@@ -39,7 +39,9 @@ def policy(configuration: Configuration, *, everything: bool = False) -> dict[st
     def asked(*keys: str) -> bool:
         return everything or any(bool(get("csp", key)) for key in keys)
 
-    look = [*_LOOK, *(_SPOT if asked("spot") else ()), *(_FPGA if asked("fpga_image") else ())]
+    # A store's catalogue may name an image, too.
+    fpga = asked("fpga_image") or bool(get("accelize", "url"))
+    look = [*_LOOK, *(_SPOT if asked("spot") else ()), *(_FPGA if fpga else ())]
     make = [*_MAKE, *(_KEYS if asked("ssh_key") else ())]
     ours = {"StringLike": {f"aws:ResourceTag/{tags.OWNER}": "*"}}
     born = {"StringEquals": {"ec2:CreateAction": ["RunInstances", "CreateSecurityGroup", "ImportKeyPair"]}}

@@ -126,6 +126,10 @@ def test_the_policy_follows_the_settings(tmp_path: Path) -> None:
     asked = sids("--conf", str(conf))
     assert set(asked) - set(least) == {"Role", "PassRole", "SpotForTheFirstTime"}
     assert set(asked) < set(sids("--all"))
+    # The image for an FPGA may come from the store's catalogue.
+    conf.write_text("[accelize]\nurl = https://store.example\n")
+    assert "ec2:DescribeFpgaImages" in told("aws", "policy", "--conf", str(conf))
+    assert "ec2:DescribeFpgaImages" not in told("aws", "policy")
     conf.write_text("[csp]\nrol = MyRole\n")
     wrong = run("aws", "policy", "--conf", str(conf))
     assert wrong.returncode == 2
